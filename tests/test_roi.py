@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from hideseek import roi
+from hideseek import regions, roi
 from hideseek.errors import UserError
 from hideseek.fill import FILLS, INDEPENDENT_FILLS
 
@@ -94,22 +94,22 @@ def test_hand_worked_components_boxes_and_states():
     expected = MASK.copy()
     expected[:3, 5:8] = False
     expected[4, 0] = False
-    np.testing.assert_array_equal(roi.lung_components(MASK), expected)
-    assert roi.lung_boxes(MASK).tolist() == [[0, 0, 2, 2], [4, 7, 6, 10]]
-    assert roi.lung_boxes(MASK).dtype == np.int16
-    assert roi.lung_boxes(MASK & ~expected).tolist() == [[4, 0, 5, 1], [0, 5, 3, 8]]
-    assert roi.mask_state(MASK) == "ok"
-    assert roi.mask_state(MASK[:3, 5:8]) is roi.MaskState.single
-    assert roi.mask_state(np.zeros((2, 3), bool)) is roi.MaskState.empty
-    assert roi.mask_state(np.ones((1, 1), bool)) is roi.MaskState.full
+    np.testing.assert_array_equal(regions.lung_components(MASK), expected)
+    assert regions.lung_boxes(MASK).tolist() == [[0, 0, 2, 2], [4, 7, 6, 10]]
+    assert regions.lung_boxes(MASK).dtype == np.int16
+    assert regions.lung_boxes(MASK & ~expected).tolist() == [[4, 0, 5, 1], [0, 5, 3, 8]]
+    assert regions.mask_state(MASK) == "ok"
+    assert regions.mask_state(MASK[:3, 5:8]) is regions.MaskState.single
+    assert regions.mask_state(np.zeros((2, 3), bool)) is regions.MaskState.empty
+    assert regions.mask_state(np.ones((1, 1), bool)) is regions.MaskState.full
 
 
 def test_of_equal_areas_the_first_met_row_by_row_is_kept():
     # In blocks of 2 x 2 the lower left pixel would come first.
     mask = np.zeros((2, 7), bool)
     mask[1, 0] = mask[0, 3] = mask[0, 6] = True
-    assert np.argwhere(roi.lung_components(mask)).tolist() == [[0, 3], [0, 6]]
-    assert np.argwhere(roi.lung_components(mask, keep=1)).tolist() == [[0, 3]]
+    assert np.argwhere(regions.lung_components(mask)).tolist() == [[0, 3], [0, 6]]
+    assert np.argwhere(regions.lung_components(mask, keep=1)).tolist() == [[0, 3]]
 
 
 @settings(max_examples=150, deadline=None)
@@ -118,10 +118,10 @@ def test_components_and_boxes_agree_with_scipy(mask, keep):
     expected = np.zeros(mask.shape, bool)
     for region in reference_components(mask, keep):
         expected |= region
-    np.testing.assert_array_equal(roi.lung_components(mask, keep), expected)
-    assert roi.lung_boxes(mask).tolist() == reference_boxes(mask)
+    np.testing.assert_array_equal(regions.lung_components(mask, keep), expected)
+    assert regions.lung_boxes(mask).tolist() == reference_boxes(mask)
     count = ["empty", "single", "ok"][len(reference_components(mask))]
-    assert roi.mask_state(mask) == ("full" if mask.all() else count)
+    assert regions.mask_state(mask) == ("full" if mask.all() else count)
 
 
 def test_hand_worked_representations():
@@ -228,7 +228,7 @@ def test_odd_masks_have_the_documented_results(name):
 def test_single_component_is_one_box():
     mask = np.zeros((6, 10), bool)
     mask[2:4, 3:6] = True
-    assert roi.lung_boxes(mask).tolist() == [[2, 3, 4, 6], NONE]
+    assert regions.lung_boxes(mask).tolist() == [[2, 3, 4, 6], NONE]
     np.testing.assert_array_equal(visible_part("lungs_framed", mask), mask)
 
 
@@ -339,8 +339,8 @@ def test_the_fixed_box_is_clipped_and_grows_by_its_own_width():
 @settings(max_examples=60, deadline=None)
 @given(mask=masks(), seed=st.integers(0, 9), draw=st.integers(0, 9))
 def test_random_boxes_have_the_sizes_of_the_lung_boxes(mask, seed, draw):
-    boxes = roi.lung_boxes(mask)
-    placed = roi.random_boxes(boxes, mask.shape, seed, draw)
+    boxes = regions.lung_boxes(mask)
+    placed = regions.random_boxes(boxes, mask.shape, seed, draw)
     assert placed.dtype == np.int16
     np.testing.assert_array_equal(placed[:, 2:] - placed[:, :2], boxes[:, 2:] - boxes[:, :2])
     there = boxes[:, 0] >= 0
@@ -356,10 +356,10 @@ def test_random_boxes_are_uniform_and_independent_of_the_lungs_place():
     mask[1:5, 0:3] = mask[4:7, 5:8] = True
     moved = np.roll(mask, (1, 1), (0, 1))
     counts = np.zeros((2, 6, 7), int)
-    boxes, elsewhere = roi.lung_boxes(mask), roi.lung_boxes(moved)
+    boxes, elsewhere = regions.lung_boxes(mask), regions.lung_boxes(moved)
     for draw in range(3000):
-        placed = roi.random_boxes(boxes, mask.shape, 4, draw)
-        np.testing.assert_array_equal(placed, roi.random_boxes(elsewhere, mask.shape, 4, draw))
+        placed = regions.random_boxes(boxes, mask.shape, 4, draw)
+        np.testing.assert_array_equal(placed, regions.random_boxes(elsewhere, mask.shape, 4, draw))
         for number, (row, col, _, _) in enumerate(placed):
             counts[number, row, col] += 1
     for number, places in enumerate([(5, 7), (6, 7)]):
@@ -413,7 +413,7 @@ def test_the_fixed_rectangle_against_brute_force(seed, images, spare):
     boxes[0, 0] = [3, 3, 6, 6]
     there = boxes[(boxes[:, :, 0] >= 0).any(axis=1)]
     spare = min(spare, len(there) - 1)
-    rectangle = roi.fixed_rectangle(boxes, coverage=1 - spare / len(there))
+    rectangle = regions.fixed_rectangle(boxes, coverage=1 - spare / len(there))
     assert all(type(edge) is int for edge in rectangle)
     assert contained(there, rectangle).sum() >= len(there) - spare
     row0, col0, row1, col1 = bounding(there)
@@ -434,10 +434,10 @@ def test_the_fixed_rectangle_gives_up_outliers_only():
     boxes[7] = [[0, 0, 60, 60], NONE]
     boxes[8] = [[10, 5, 90, 20], NONE]
     boxes[9] = NONE
-    assert roi.fixed_rectangle(boxes, 1.0) == (0, 0, 90, 60)
+    assert regions.fixed_rectangle(boxes, 1.0) == (0, 0, 90, 60)
     # Of 199 images one may be missed: giving up row 7 leaves 80 x 43 px, giving up row 8 60 x 60.
-    assert roi.fixed_rectangle(boxes) == (10, 5, 90, 48)
-    assert roi.fixed_rectangle(boxes, 0.985) == (10, 5, 41, 48)
+    assert regions.fixed_rectangle(boxes) == (10, 5, 90, 48)
+    assert regions.fixed_rectangle(boxes, 0.985) == (10, 5, 41, 48)
 
 
 def test_the_fixed_rectangle_counts_the_area_saved_per_image():
@@ -446,13 +446,13 @@ def test_the_fixed_rectangle_counts_the_area_saved_per_image():
     boxes[:3, 1, 3] = 30  # giving these up saves most together, 220 px, but 73 px each
     boxes[3, 1, 0] = boxes[4, 1, 1] = 4
     boxes[5, 1, 2] = 26
-    assert roi.fixed_rectangle(boxes, 0.97) == (10, 10, 20, 30)  # three may be missed
+    assert regions.fixed_rectangle(boxes, 0.97) == (10, 10, 20, 30)  # three may be missed
 
 
 def test_no_box_at_all_is_the_users_to_mend():
     for boxes in (np.full((3, 2, 4), -1, np.int16), np.zeros((0, 2, 4), np.int16)):
         with pytest.raises(UserError, match="lung box"):
-            roi.fixed_rectangle(boxes)
+            regions.fixed_rectangle(boxes)
 
 
 @pytest.mark.parametrize("name", list(CALLABLE))
@@ -471,7 +471,7 @@ def test_wrong_types_and_shapes_are_named(name):
 
 
 def test_boxes_and_components_want_a_boolean_mask():
-    for function in (roi.lung_boxes, roi.lung_components):
+    for function in (regions.lung_boxes, regions.lung_components):
         with pytest.raises(ValueError, match="uint8"):
             function(MASK.astype(np.uint8))
 
