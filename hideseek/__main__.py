@@ -1,0 +1,79 @@
+"""The command `hideseek VERB [overrides]`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+# Before anything imports them: no prompt, no advertisement, no network at import.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+os.environ.setdefault("HYDRA_FULL_ERROR", "0")
+
+import hydra
+from omegaconf import DictConfig
+
+from hideseek import __version__
+from hideseek.config import config_folder, register
+from hideseek.errors import UserError
+from hideseek.sweep.process import die_with_parent
+
+USAGE = f"""hideseek {__version__}: does a chest X-ray classifier read the lungs, or something else?
+
+  hideseek prepare  [overrides]   manifest to lung masks and cache
+  hideseek train    [overrides]   train one cell; with -m, or an experiment that says so, a sweep
+
+hideseek VERB --help shows the choices. For research, not for diagnosis."""
+
+
+def _train(config: DictConfig) -> float:
+    from hideseek.train import train
+
+    return train(config)
+
+
+def _prepare(config: DictConfig) -> None:
+    from hideseek.prepare import prepare
+
+    prepare(config)
+
+
+VERBS: dict[str, Callable[[DictConfig], object]] = {"train": _train, "prepare": _prepare}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a verb.
+
+    Args:
+        arguments: a verb to put before the command line's overrides (`train.py` gives "train"), or
+            None where the verb is the command line's first word.
+    """
+    die_with_parent()
+    command_line = list(sys.argv)
+    given = [*(arguments or ()), *command_line[1:]]
+    if not given or given[0] not in VERBS:
+        asked = bool(given) and given[0] in ("-h", "--help", "--version")
+        print(USAGE if not given or asked else f"unknown verb '{given[0]}'\n\n{USAGE}")
+        sys.exit(0 if asked else 2)
+    verb = given[0]
+    register()
+
+    def task(config: DictConfig) -> object:
+        # Lightning starts the other ranks of a cell from sys.argv, verb included.
+        sys.argv = command_line
+        try:
+            return VERBS[verb](config)
+        except UserError as error:
+            print(f"hideseek {verb}: {error}", file=sys.stderr)
+            sys.exit(2)
+
+    task.__name__ = verb
+    sys.argv = [command_line[0], *given[1:]]
+    wrapped = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)(
+        task
+    )
+    wrapped()
+
+
+if __name__ == "__main__":
+    main()

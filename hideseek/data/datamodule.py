@@ -1,0 +1,227 @@
+"""Batches of one representation, from the cache to a LightningModule.
+
+An image is hidden first and augmented after, as in the paper, where the hidden images lie on disk
+and are augmented when read: what is hidden is gone before any interpolation could smear it.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable
+from functools import partial
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from hideseek.data.augment import Augmentation
+from hideseek.data.cache import Cache
+from hideseek.data.sampler import Draw, EvaluationSampler, TrainingSampler, draw_weights
+from hideseek.data.source import Source
+from hideseek.data.splits import check_disjoint
+from hideseek.errors import UserError
+from hideseek.regions import fixed_rectangle
+from hideseek.roi import fixed_box_out
+from hideseek.seeds import stream
+
+Representation = Callable[..., npt.NDArray[np.uint8]]
+
+
+class RepresentationDataset(Dataset[dict[str, Tensor]]):
+    """One representation of the images of a cache, drawn by `Draw`."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        roi: Representation,
+        image_size: int,
+        augment: Augmentation | None = None,
+        seed: int = 0,
+        with_mask: bool = False,
+    ) -> None:
+        """Describe the items.
+
+        Args:
+            cache: where images and masks come from.
+            roi: (image, mask, seed=...) to image.
+            image_size: side of the items; larger cached images are shrunk on read.
+            augment: for training; None for evaluation.
+            seed: of the cell.
+            with_mask: also give the lung mask, changed like the image.
+        """
+        self.cache, self.roi, self.image_size = cache, roi, image_size
+        self.augment, self.seed, self.with_mask = augment, seed, with_mask
+        self.labels = cache.labels()
+        self.keys = [zlib.crc32(name.encode()) for name in cache.table.get_column("image_id")]
+
+    def __len__(self) -> int:
+        """Count the images of the cache, whatever their split."""
+        return len(self.cache)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
+        """Make one item: `image` uint8 [1, S, S], `label`, `index`, `counted`, perhaps `mask`."""
+        image, mask = self._read(draw.row)
+        # Random fills and boxes belong to the image: the same in every epoch and on every rank.
+        picture = self.roi(image, mask, seed=stream(self.seed, "roi", self.keys[draw.row]))
+        if self.augment is not None:
+            seed = stream(self.seed, "augment", draw.epoch, draw.position)
+            picture, changed = self.augment(picture, mask if self.with_mask else None, seed)
+            mask = mask if changed is None else changed
+        item = {
+            "image": torch.from_numpy(np.ascontiguousarray(picture)).unsqueeze(0),
+            "label": torch.tensor(self.labels[draw.row]),
+            "index": torch.tensor(draw.row),
+            "counted": torch.tensor(draw.counted),
+        }
+        if self.with_mask:
+            item["mask"] = torch.from_numpy(np.ascontiguousarray(mask))
+        return item
+
+    def _read(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        image, mask = self.cache[index]
+        if self.cache.recipe.size == self.image_size:
+            return image, mask
+        shape = (self.image_size, self.image_size)
+        small = cv2.resize(mask.astype(np.uint8) * 255, shape, interpolation=cv2.INTER_AREA)
+        image = cv2.resize(image, shape, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        return image, small > 127
+
+
+class CxrDataModule(LightningDataModule):
+    """Training, validation and test batches of one representation.
+
+    With `selection="validation"` the test images reach no loader that training uses. With
+    `selection="paper"` the validation images join the training set and the test images take their
+    place, as in the paper's code, which keeps the epoch that is best on the test set.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        roi: Representation,
+        augment: Augmentation | None,
+        image_size: int,
+        batch_size: int,
+        seed: int,
+        sampling: str = "balanced",
+        selection: str = "validation",
+        workers: int = 0,
+        with_mask: bool = False,
+    ) -> None:
+        """Describe the batches.
+
+        Args:
+            source: provides the cache.
+            roi: (image, mask, seed=...) to image.
+            augment: of training images; None for none.
+            image_size: side of the batches' images.
+            batch_size: over all ranks together.
+            seed: of the cell.
+            sampling: one of `hideseek.data.sampler.SAMPLINGS`.
+            selection: "validation" or "paper".
+            workers: processes that read for training; 0 reads in the training process.
+            with_mask: batches carry the lung mask.
+        """
+        super().__init__()
+        self.source, self.roi, self.augment = source, roi, augment
+        self.image_size, self.batch_size, self.seed = image_size, batch_size, seed
+        self.sampling, self.selection, self.workers = sampling, selection, workers
+        self.with_mask = with_mask
+        self.cache: Cache | None = None
+
+    def prepare_data(self) -> None:
+        """Build what is missing; Lightning calls it in one process."""
+        self.source.ready(self.image_size)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the cache and check it.
+
+        Raises:
+            UserError: a patient is in two splits, a split is empty or the cache is too small.
+        """
+        if self.cache is not None:
+            return
+        cache = Cache(self.source.ready(self.image_size))
+        if cache.recipe.size < self.image_size:
+            raise UserError(
+                f"{cache.path}: holds {cache.recipe.size} px, and {self.image_size} are needed; "
+                f"prepare again with data.size={self.image_size}"
+            )
+        check_disjoint(cache.table)
+        for split in ("train", "val", "test"):
+            if len(cache.rows([split])) == 0:
+                raise UserError(f"{cache.path}: no image is in the split '{split}'")
+        if isinstance(self.roi, partial) and self.roi.func is fixed_box_out:
+            scale = self.image_size / cache.recipe.size
+            rectangle = fixed_rectangle(cache.boxes[cache.rows(["train"])])
+            # Outwards, so that the scaled rectangle still contains the lungs.
+            scaled = [math.floor(edge * scale) for edge in rectangle[:2]]
+            scaled += [math.ceil(edge * scale) for edge in rectangle[2:]]
+            self.roi = partial(self.roi, rectangle=tuple(scaled))
+        self.cache = cache
+
+    def dataset(self, augmented: bool = False) -> RepresentationDataset:
+        """Return the images of all splits, as training or as evaluation sees them."""
+        assert self.cache is not None, "setup() comes first"
+        return RepresentationDataset(
+            self.cache,
+            self.roi,
+            self.image_size,
+            self.augment if augmented else None,
+            self.seed,
+            self.with_mask,
+        )
+
+    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """Return augmented batches, drawn by `sampling`, this rank's share of each."""
+        dataset = self.dataset(augmented=True)
+        paper = self.selection == "paper"
+        rows = dataset.cache.rows(["train", "val"] if paper else ["train"])
+        natural = self.sampling == "natural"
+        weights = None if natural else draw_weights(dataset.labels[rows], self.sampling)
+        rank, ranks = self._rank()
+        sampler = TrainingSampler(rows, weights, self.batch_size, self.seed, rank, ranks)
+        return self._loader(dataset, sampler, self.workers)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """Return the images that choose the epoch."""
+        return self._evaluation("test" if self.selection == "paper" else "val", *self._rank())
+
+    def test_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """Return every test image once, whatever the number of ranks."""
+        return self._evaluation("test", 0, 1)
+
+    def _evaluation(self, split: str, rank: int, ranks: int) -> DataLoader[dict[str, Tensor]]:
+        dataset = self.dataset()
+        return self._loader(dataset, EvaluationSampler(dataset.cache.rows([split]), rank, ranks), 0)
+
+    def _loader(
+        self,
+        dataset: RepresentationDataset,
+        sampler: TrainingSampler | EvaluationSampler,
+        workers: int,
+    ) -> DataLoader[dict[str, Tensor]]:
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size // self._rank()[1],
+            sampler=sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=_one_thread if workers else None,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _rank(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+
+def _one_thread(worker: int) -> None:
+    # OpenCV otherwise starts as many threads as there are cores in every worker.
+    cv2.setNumThreads(0)

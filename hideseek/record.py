@@ -1,0 +1,112 @@
+"""What a cell writes about itself: configuration first, provenance and done.json last."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from hideseek import __version__
+from hideseek.config import config_hash, plain
+from hideseek.data.cache import Cache
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "albumentations", "numpy", "hydra-core")
+
+
+def describe(folder: Path, config: DictConfig) -> None:
+    """Write what the cell is, before anything can fail.
+
+    Args:
+        folder: of the cell.
+        config: of the cell.
+    """
+    (folder / "done.json").unlink(missing_ok=True)
+    overrides = list(HydraConfig.get().overrides.task)
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(plain(config))))
+    (folder / "overrides.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(overrides)))
+
+
+def finish(
+    folder: Path,
+    config: DictConfig,
+    cache: Cache,
+    score: float,
+    metrics: Mapping[str, float],
+    seconds: float,
+    device: torch.device,
+) -> None:
+    """Write metrics, provenance and, when all else is there, done.json.
+
+    Args:
+        folder: of the cell.
+        config: of the cell.
+        cache: that it read.
+        score: of the chosen epoch.
+        metrics: final numbers.
+        seconds: from the start of the cell.
+        device: that it trained on.
+    """
+    choices = HydraConfig.get().runtime.choices
+    hashes = {
+        "config_hash": config_hash(config),
+        "recipe_hash": cache.recipe.digest(),
+        "manifest_hash": cache.recipe.manifest_hash,
+        "segmenter_hash": cache.recipe.segmenter_hash,
+        "version": __version__,
+    }
+    provenance = {
+        **hashes,
+        "cache": str(cache.path),
+        "device": _device_name(device),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "git": _git_revision(),
+        "selection": config.selection.value,
+        "seconds": round(seconds, 1),
+    }
+    done = {
+        "model": choices["model"],
+        "roi": choices["roi"],
+        "seed": config.seed,
+        "task": config.task.name,
+        "classes": list(config.task.classes),
+        "score": _number(score),
+        **hashes,
+    }
+    _write(folder / "metrics.json", {name: _number(value) for name, value in metrics.items()})
+    _write(folder / "provenance.json", provenance)
+    _write(folder / "done.json", done)
+
+
+def _write(path: Path, content: Mapping[str, object]) -> None:
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    temporary.replace(path)
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({platform.machine()})"
+
+
+def _git_revision() -> str | None:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    folder = Path(__file__).parent
+    try:
+        found = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()

@@ -1,0 +1,44 @@
+"""Results as tables that people read."""
+
+from __future__ import annotations
+
+import math
+
+import polars as pl
+from rich import box
+from rich.table import Table
+
+HIDDEN = ("folder", "balanced_accuracy", "images", "epochs")
+"""Columns of results.csv that the terminal has no room for."""
+
+WIDTH = 120
+"""Characters of a line where there is no terminal to ask."""
+
+
+def results_table(results: pl.DataFrame, title: str) -> Table:
+    """Lay out a results.csv in the paper's columns.
+
+    Args:
+        results: as `hideseek.sweep.runs.sweep_results` returns it.
+        title: above the table.
+
+    Returns:
+        A table for the terminal; fractions with three decimals, "n/a" where undefined.
+    """
+    table = Table(title=title, header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1))
+    columns = [name for name in results.columns if name not in HIDDEN]
+    for name in columns:
+        text = results.schema[name] == pl.String
+        heading = name.replace("_", "\n", 1)
+        table.add_column(heading, justify="left" if text else "right", no_wrap=True)
+    for row in results.select(columns).iter_rows(named=True):
+        table.add_row(*(_cell(name, value) for name, value in row.items()))
+    return table
+
+
+def _cell(name: str, value: object) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "n/a"
+    if isinstance(value, float):
+        return f"{value:.0f}" if name == "seconds" else f"{value:.3f}"
+    return str(value)

@@ -1,0 +1,89 @@
+"""Reading finished cells back: done.json, predictions, and the table over a sweep."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from hideseek.errors import UserError
+from hideseek.roi import REPRESENTATIONS
+from hideseek.tasks.evaluate import metrics_of_predictions, table_2
+
+CELL = ("model", "roi", "seed")
+
+
+def read_done(folder: Path) -> dict[str, Any]:
+    """Read what a finished cell says of itself.
+
+    Args:
+        folder: of the cell.
+
+    Returns:
+        The content of done.json; empty where the cell is unfinished or the file is damaged.
+    """
+    try:
+        content = json.loads((folder / "done.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) and set(CELL) <= set(content) else {}
+
+
+def cell_results(folder: Path) -> dict[str, Any]:
+    """Compute a finished cell's row of results.csv from its predictions.csv.
+
+    Args:
+        folder: of a cell with a done.json.
+
+    Returns:
+        `model`, `roi`, `seed`, the metrics in the paper's order, then `epochs`, `seconds` and
+        `folder`.
+
+    Raises:
+        UserError: the cell is unfinished or its predictions are damaged.
+    """
+    done = read_done(folder)
+    if not done:
+        raise UserError(f"{folder}: the cell is not finished; run the sweep again")
+    try:
+        predictions = pl.read_csv(folder / "predictions.csv", infer_schema=False)
+        if done["task"] == "segment":
+            numbers = predictions.with_columns(
+                pl.col("^.*_(background|lung)|accuracy$").cast(pl.Float64)
+            )
+            metrics = table_2(numbers).drop("source").row(-1, named=True)
+        else:
+            metrics = metrics_of_predictions(predictions, done["classes"])
+        history = pl.read_csv(folder / "history.csv")
+        seconds = round(history.get_column("seconds").sum(), 1)
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") from None
+    except (OSError, pl.exceptions.PolarsError, KeyError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{folder}: damaged cell ({reason}); delete it and run again") from None
+    training = {"epochs": history.height, "seconds": seconds}
+    return {**{key: done[key] for key in CELL}, **metrics, **training, "folder": folder.name}
+
+
+def sweep_results(folder: Path) -> pl.DataFrame:
+    """Collect the finished cells of a sweep.
+
+    Args:
+        folder: of the sweep.
+
+    Returns:
+        One row per finished cell, by model, then representation in the paper's order, then seed;
+        null where a metric is not defined; empty where no cell is finished.
+    """
+    cells = sorted(path.parent for path in folder.glob("*/done.json"))
+    rows = [cell_results(cell) for cell in cells if read_done(cell)]
+    rows.sort(key=lambda row: (row["model"], _place(row["roi"]), row["seed"], row["folder"]))
+    table = pl.DataFrame(rows)
+    return table.with_columns(pl.col(pl.Float64).fill_nan(None)) if rows else table
+
+
+def _place(roi: str) -> int:
+    names = tuple(REPRESENTATIONS)
+    return names.index(roi) if roi in names else len(names)

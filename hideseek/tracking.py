@@ -1,0 +1,118 @@
+"""What a cell tells the world while it trains: history.csv always, W&B or TensorBoard by choice."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
+
+log = logging.getLogger(__name__)
+
+
+class History(Callback):
+    """Writes history.csv, a row an epoch, and a line to the log."""
+
+    def __init__(self, folder: Path) -> None:
+        """Choose the folder of the cell."""
+        self.path = folder / "history.csv"
+        self.rows: list[dict[str, float]] = []
+        self.started = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the epoch's clock."""
+        self.started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the epoch that has just ended."""
+        if not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        numbers = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        seconds = round(time.monotonic() - self.started, 3)
+        row = {"epoch": trainer.current_epoch, "seconds": seconds, **numbers}
+        self.rows.append(row)
+        with self.path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row))
+            writer.writeheader()
+            writer.writerows(self.rows)
+        shown = "train/loss", "val/loss", "val/accuracy", "val/f1_lung"
+        text = "  ".join(f"{name} {numbers[name]:.3f}" for name in shown if name in numbers)
+        log.info("epoch %d/%s  %s  %.1f s", row["epoch"] + 1, trainer.max_epochs, text, seconds)
+
+
+def wandb_logger(
+    folder: str, sweep: str, name: str, task: str, tags: list[str], project: str = "hideseek"
+) -> Logger:
+    """Open one W&B run for one cell; offline where there is no key.
+
+    Args:
+        folder: of the cell; W&B writes below it.
+        sweep: the run's group.
+        name: of the run, model/roi/seed.
+        task: the run's job type.
+        tags: of the run.
+        project: of the run.
+
+    Returns:
+        A Lightning logger.
+    """
+    from pytorch_lightning.loggers import WandbLogger
+
+    offline = not has_wandb_key()
+    if offline:
+        log.info("W&B: no API key, so this run is logged offline in %s/wandb", folder)
+    settings: dict[str, Any] = {"silent": True, "console": "off"}
+    from wandb import Settings
+
+    return WandbLogger(
+        project=project,
+        name=name,
+        group=sweep,
+        job_type=task,
+        tags=tags,
+        save_dir=folder,
+        offline=offline,
+        settings=Settings(**settings),
+    )
+
+
+def has_wandb_key() -> bool:
+    """Tell whether W&B could log in without asking."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    netrc = Path(os.environ.get("NETRC", str(Path.home() / ".netrc")))
+    try:
+        return "api.wandb.ai" in netrc.read_text(errors="replace")
+    except OSError:
+        return False
+
+
+def tensorboard_logger(folder: str) -> Logger:
+    """Log to TensorBoard files in the cell's folder."""
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(folder, name="tensorboard", version="")
+
+
+def close(logger: Logger | None, summary: dict[str, float]) -> None:
+    """Write the final numbers and end the run, so that no other cell can be merged into it.
+
+    Args:
+        logger: of the cell, or None.
+        summary: the final metrics.
+    """
+    if logger is None:
+        return
+    if type(logger).__name__ == "WandbLogger":
+        import wandb
+
+        logger.experiment.summary.update({f"test/{name}": value for name, value in summary.items()})  # type: ignore[attr-defined]
+        wandb.finish()
+    else:
+        logger.finalize("success")
