@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from hideseek.config import config_folder, register
+from hideseek.data import source as source_module
+from hideseek.data.cache import Cache
+from hideseek.data.source import ManifestSource
+from hideseek.errors import UserError
+
+CLASSES = ("normal", "pneumonia", "covid19")
+Folder = Callable[..., Path]
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ManifestSource]:
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"some weights")
+    monkeypatch.chdir(tmp_path)
+
+    def source(**changes: object) -> ManifestSource:
+        settings: dict[str, object] = {
+            **{"name": "manifest", "manifest": "raw/manifest.csv", "root": None, "splits": "auto"},
+            **{"cache": None, "task": "classify", "classes": CLASSES, "size": 48},
+            **{"preprocess": "paper", "segmenter": str(weights), "split_seed": 0},
+            "folder": "cache",
+        }
+        return ManifestSource(**{**settings, **changes})
+
+    return source
+
+
+Make = Callable[..., ManifestSource]
+
+
+def refused(source: ManifestSource, image_size: int = 48) -> str:
+    with pytest.raises(UserError) as caught:
+        source.ready(image_size)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_prepare_then_ready(image_folder: Folder, make: Make, tmp_path: Path) -> None:
+    image_folder()
+    path, report = make().prepare()
+    assert report is not None
+    assert len(report.rows) == 12
+    assert path.parent == Path("cache")
+    assert make().ready(48) == make().ready(32) == path
+    manifest = pl.read_csv(path.with_suffix(".manifest.csv"), infer_schema=False)
+    assert manifest.get_column("split").to_list() == Cache(path).table["split"].to_list()
+    assert pl.read_csv(path.with_suffix(".problems.csv")).is_empty()
+    assert len(list((tmp_path / "cache").iterdir())) == 3
+
+
+def test_second_prepare_does_no_work(
+    image_folder: Folder, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image_folder()
+    path, _ = make().prepare()
+    before = path.stat().st_mtime_ns
+    monkeypatch.delattr(source_module, "build_cache")
+    assert make().prepare() == (path, None)
+    assert path.stat().st_mtime_ns == before
+
+
+def test_missing_cache_names_the_command(image_folder: Folder, make: Make) -> None:
+    image_folder()
+    message = refused(make(size=224), 96)
+    assert "no cache of 96 px or more for raw/manifest.csv in cache/" in message
+    assert "hideseek prepare data=manifest data.manifest=raw/manifest.csv" in message
+    assert "data.size" not in message
+    assert "data.size=300" in refused(make(size=224), 300)
+
+
+def test_cache_that_does_not_exist_names_the_command(make: Make) -> None:
+    message = refused(make(cache="gone.h5"))
+    assert "data.cache=gone.h5 does not exist" in message
+    assert "hideseek prepare data=manifest data.manifest=raw/manifest.csv" in message
+
+
+def test_given_cache_is_taken_as_it_is(make: Make, small_cache: Folder) -> None:
+    path = small_cache()
+    assert make(cache=str(path), manifest=None).ready(48) == path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"root": "raw folder", "splits": "raw/s.csv"},
+        {"splits": None, "preprocess": "letterbox", "split_seed": 3, "size": 100},
+        {"classes": ("a", "b"), "name": "own"},
+        {"task": "segment", "name": "lungs", "preprocess": "letterbox", "size": 256},
+        {"task": "segment", "name": "lungs", "preprocess": "paper", "size": 512},
+    ],
+)
+def test_the_named_command_builds_what_was_missing(make: Make, changes: dict[str, object]) -> None:
+    wanted = make(**{"size": 224, **changes})
+    words = shlex.split(wanted.command(64))
+    assert words[:2] == ["hideseek", "prepare"]
+    register()
+    with initialize_config_dir(str(config_folder().resolve()), version_base=None):
+        config = compose("prepare", overrides=[*words[2:], "paths.cache=cache"])
+    built: ManifestSource = instantiate(config.data, _convert_="all")
+    assert {**built.__dict__, "classes": tuple(built.classes), "build": False} == wanted.__dict__
+
+
+def test_larger_cache_serves_smaller_images(image_folder: Folder, make: Make) -> None:
+    image_folder()
+    large, _ = make(size=64).prepare()
+    largest, _ = make(size=96).prepare()
+    assert make(size=48).ready(48) == large
+    assert make(size=48).ready(65) == largest
+    assert "no cache of 97 px" in refused(make(size=48), 97)
+    assert make(size=96).ready(48) == large
+
+
+def test_changed_data_or_settings_need_another_cache(image_folder: Folder, make: Make) -> None:
+    root = image_folder()
+    make().prepare()
+    for change in ({"preprocess": "letterbox"}, {"split_seed": 1}, {"name": "own"}):
+        assert "no cache" in refused(make(**change))
+    Path("other.pt").write_bytes(b"other weights")
+    assert "no cache" in refused(make(segmenter="other.pt"))
+    manifest = root / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("hospital1", "clinic"))
+    assert "no cache" in refused(make())
+
+
+def test_splits_beside_the_manifest_are_picked_up(image_folder: Folder, make: Make) -> None:
+    root = image_folder(splits=False)
+    with pytest.raises(UserError, match="too few"):
+        make(splits=None).table()
+    turn = ("test", "val", "train")
+    lines = [f"{number}.png,{turn[number % 3]}" for number in range(12)]
+    (root / "splits.csv").write_text("\n".join(["image,split", *lines]))
+    assert make().table().get_column("split").to_list() == list(turn) * 4
+    (root / "splits.csv").rename(root / "own.csv")
+    table = make(splits=str(root / "own.csv")).table()
+    assert table.get_column("split").to_list() == list(turn) * 4
+    with pytest.raises(UserError, match=r"absent\.csv: no such file"):
+        make(splits="absent.csv").table()
+
+
+def test_root_may_lie_elsewhere(image_folder: Folder, make: Make, tmp_path: Path) -> None:
+    root = image_folder()
+    (root / "manifest.csv").rename(tmp_path / "list.csv")
+    _, report = make(manifest="list.csv", root="raw").prepare()
+    assert report is not None
+    assert report.problems == []
+
+
+def test_build_without_being_asked(image_folder: Folder, make: Make) -> None:
+    image_folder()
+    path = make(build=True).ready(48)
+    assert Cache(path).recipe.size == 48
+    assert make(build=False).ready(48) == path
+
+
+def test_segment_takes_rows_with_masks_and_no_weights(image_folder: Folder, make: Make) -> None:
+    image_folder()
+    path, _ = make(task="segment", segmenter="absent.pt").prepare()
+    assert Cache(path).recipe.segmenter_hash == ""
+    with pytest.raises(UserError, match=r"absent\.pt: no such checkpoint"):
+        make(segmenter="absent.pt").prepare()
+
+
+def test_manifest_not_set(make: Make) -> None:
+    assert "data.manifest is not set" in refused(make(manifest=None))
