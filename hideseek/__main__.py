@@ -11,6 +11,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("HYDRA_FULL_ERROR", "0")
 
 import hydra
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
 from hideseek import __version__
@@ -63,8 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.argv = command_line
         try:
             return VERBS[verb](config)
-        except UserError as error:
-            print(f"hideseek {verb}: {error}", file=sys.stderr)
+        except (UserError, InstantiationException) as error:
+            # Hydra wraps what a constructor raises.
+            mistake = error if isinstance(error, UserError) else error.__cause__
+            if not isinstance(mistake, UserError):
+                raise
+            print(f"hideseek {verb}: {mistake}", file=sys.stderr)
             sys.exit(2)
 
     task.__name__ = verb

@@ -21,6 +21,7 @@ from hideseek.checkpoint import (
 )
 from hideseek.config import config_folder
 from hideseek.errors import UserError
+from hideseek.models import tiny
 from hideseek.models.tiny import Tiny
 from hideseek.models.unet import unet_small
 
@@ -192,6 +193,12 @@ def test_a_card_names_no_code_but_networks_of_this_package(
     message = refusal(write(tmp_path / "a.ckpt", card, Tiny(3, 3, 4)))
     assert not marker.exists()
     assert "connection" not in message
+
+
+def test_what_a_module_of_ours_imports_is_no_network_of_ours(monkeypatch):
+    monkeypatch.setattr(tiny, "Linear", nn.Linear, raising=False)
+    with pytest.raises(UserError):
+        _builder("hideseek.models.tiny.Linear")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import polars as pl
 from rich import box
 from rich.table import Table
 
-HIDDEN = ("folder", "balanced_accuracy", "images", "epochs")
+HIDDEN = ("folder", "balanced_accuracy", "images", "epochs", "seconds")
 """Columns of results.csv that the terminal has no room for."""
 
 WIDTH = 120
@@ -25,20 +25,18 @@ def results_table(results: pl.DataFrame, title: str) -> Table:
     Returns:
         A table for the terminal; fractions with three decimals, "n/a" where undefined.
     """
-    table = Table(title=title, header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1))
+    table = Table(title=title, header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     columns = [name for name in results.columns if name not in HIDDEN]
     for name in columns:
         text = results.schema[name] == pl.String
         heading = name.replace("_", "\n", 1)
         table.add_column(heading, justify="left" if text else "right", no_wrap=True)
-    for row in results.select(columns).iter_rows(named=True):
-        table.add_row(*(_cell(name, value) for name, value in row.items()))
+    for row in results.select(columns).iter_rows():
+        table.add_row(*(_cell(value) for value in row))
     return table
 
 
-def _cell(name: str, value: object) -> str:
+def _cell(value: object) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "n/a"
-    if isinstance(value, float):
-        return f"{value:.0f}" if name == "seconds" else f"{value:.3f}"
-    return str(value)
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
