@@ -74,10 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     task.__name__ = verb
     sys.argv = [command_line[0], *given[1:]]
-    wrapped = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)(
-        task
-    )
-    wrapped()
+    run = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)(task)
+    try:
+        run()
+    except KeyboardInterrupt:
+        print(f"hideseek {verb}: interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

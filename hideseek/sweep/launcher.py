@@ -83,6 +83,7 @@ def launch(
     cells = plan(context, config, job_overrides, first)
     sweep.mkdir(parents=True, exist_ok=True)
     _write_sweep(sweep, config, cells)
+    (sweep / "failures.csv").unlink(missing_ok=True)
     failures: dict[str, str] = {}
     columns = (
         TextColumn("{task.description}"),
