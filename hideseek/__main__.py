@@ -39,6 +39,12 @@ def _prepare(config: DictConfig) -> None:
     prepare(config)
 
 
+def _misconfigured() -> type[Exception]:
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    return MisconfigurationException
+
+
 VERBS: dict[str, Callable[[DictConfig], object]] = {"train": _train, "prepare": _prepare}
 
 
@@ -67,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except (UserError, InstantiationException) as error:
             # Hydra wraps what a constructor raises.
             mistake = error if isinstance(error, UserError) else error.__cause__
-            if not isinstance(mistake, UserError):
+            if not isinstance(mistake, UserError | _misconfigured()):
                 raise
             print(f"hideseek {verb}: {mistake}", file=sys.stderr)
             sys.exit(2)

@@ -79,6 +79,8 @@ def finish(
         "task": config.task.name,
         "classes": list(config.task.classes),
         "score": _number(score),
+        "fill": config.roi.fill,
+        "margin": config.roi.margin,
         **hashes,
     }
     _write(folder / "metrics.json", {name: _number(value) for name, value in metrics.items()})

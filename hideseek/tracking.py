@@ -62,24 +62,24 @@ def wandb_logger(
     Returns:
         A Lightning logger.
     """
+    import wandb
     from pytorch_lightning.loggers import WandbLogger
 
-    offline = not has_wandb_key()
-    if offline:
-        log.info("W&B: no API key, so this run is logged offline in %s/wandb", folder)
-    settings: dict[str, Any] = {"silent": True, "console": "off"}
-    from wandb import Settings
-
-    return WandbLogger(
-        project=project,
-        name=name,
-        group=sweep,
-        job_type=task,
-        tags=tags,
-        save_dir=folder,
-        offline=offline,
-        settings=Settings(**settings),
-    )
+    quiet = wandb.Settings(silent=True, console="off", init_timeout=30)
+    given: dict[str, Any] = {"project": project, "name": name, "group": sweep, "job_type": task}
+    given |= {"tags": tags, "save_dir": folder, "settings": quiet}
+    reason = None if has_wandb_key() else "no API key"
+    if reason is None:
+        logger = WandbLogger(**given)
+        try:
+            _ = logger.experiment
+            return logger
+        except Exception as error:
+            # Whatever W&B raises without a network or with a wrong key must not end the training.
+            reason = str(error).partition("\n")[0]
+            wandb.teardown()
+    log.info("W&B: %s, so this run is logged offline in %s/wandb", reason, folder)
+    return WandbLogger(**given, offline=True)
 
 
 def has_wandb_key() -> bool:
@@ -105,14 +105,15 @@ def close(logger: Logger | None, summary: dict[str, float]) -> None:
 
     Args:
         logger: of the cell, or None.
-        summary: the final metrics.
+        summary: the final metrics; empty where the cell failed.
     """
     if logger is None:
         return
     if type(logger).__name__ == "WandbLogger":
         import wandb
 
-        logger.experiment.summary.update({f"test/{name}": value for name, value in summary.items()})  # type: ignore[attr-defined]
-        wandb.finish()
+        if wandb.run is not None:
+            wandb.run.summary.update({f"test/{name}": value for name, value in summary.items()})
+        wandb.finish(exit_code=0 if summary else 1)
     else:
-        logger.finalize("success")
+        logger.finalize("success" if summary else "failed")

@@ -25,17 +25,15 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from hideseek import record, tracking
+from hideseek.check import check
 from hideseek.checkpoint import NetworkCard, load_network, load_weights
 from hideseek.config import plain
 from hideseek.data.datamodule import CxrDataModule
-from hideseek.errors import UserError
-from hideseek.models.backbones import MINIMUM_SIZE
 from hideseek.seeds import stream
 from hideseek.tasks.evaluate import measure_masks, metrics_of_predictions, predict_classes, table_2
 
 log = logging.getLogger(__name__)
 
-SMALLEST_INPUT = 32
 IRRELEVANT_ADVICE = (
     ".*does not have many workers.*",
     ".*sync_dist=True.*",  # our metrics gather when they compute
@@ -59,6 +57,7 @@ def train(config: DictConfig) -> float:
     """
     started = time.monotonic()
     folder = Path(HydraConfig.get().runtime.output_dir)
+    check(config)
     primary = int(os.environ.get("LOCAL_RANK", 0)) == 0
     if primary:
         record.describe(folder, config)
@@ -73,13 +72,15 @@ def train(config: DictConfig) -> float:
         if logger is not None:
             logger.log_hyperparams(plain(config))
         trainer, best = _trainer(config, folder, logger)
+        # Lightning moves the task back to the CPU when it has fitted it.
+        device = trainer.strategy.root_device
         trainer.fit(task, datamodule=datamodule)
         score = math.nan if best.best_model_score is None else float(best.best_model_score)
         if trainer.is_global_zero:
-            metrics = _test(folder, config, datamodule, task.device)
+            metrics = _test(folder, config, datamodule, device)
             assert datamodule.cache is not None
             seconds = time.monotonic() - started
-            cache, device = datamodule.cache, task.device
+            cache = datamodule.cache
             record.finish(folder, config, cache, score, metrics, seconds, device)
             log.info("done in %.0f s: %s", seconds, folder)
     finally:
@@ -90,10 +91,6 @@ def train(config: DictConfig) -> float:
 def _network(config: DictConfig) -> tuple[nn.Module, NetworkCard]:
     """Build the network and say what a checkpoint has to know of it."""
     choices = HydraConfig.get().runtime.choices
-    least = MINIMUM_SIZE.get(choices["model"], SMALLEST_INPUT)
-    if config.image_size < least:
-        size = config.image_size
-        raise UserError(f"image_size={size} is too small for {choices['model']}: at least {least}")
     arguments = OmegaConf.to_container(config.model.net, resolve=True, enum_to_str=True)
     assert isinstance(arguments, dict)
     card = NetworkCard(

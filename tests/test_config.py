@@ -235,7 +235,7 @@ def test_the_recipe_of_the_papers_segmenter(tmp_path):
     assert (values["normalize"], values["sampling"]) == ("standardize", "natural")
     assert values["class_weights"] == []
     assert values["augment"] is None
-    assert values["datamodule"]["with_mask"] is True
+    assert values["datamodule"]["task"] == "segment"
 
 
 def test_vgg11_is_the_papers_codes_and_can_be_its_texts(tmp_path):

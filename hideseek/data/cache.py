@@ -43,6 +43,7 @@ class CacheRecipe:
         manifest_hash: of the manifest's rows with their splits.
         segmenter_hash: of the weights that make missing masks.
         split_seed: of the splits that the manifest leaves open.
+        files_hash: of the sizes of the files that the rows name.
         code_version: of the steps themselves.
     """
 
@@ -54,6 +55,7 @@ class CacheRecipe:
     manifest_hash: str
     segmenter_hash: str
     split_seed: int = 0
+    files_hash: str = ""
     code_version: int = RECIPE_CODE_VERSION
 
     def digest(self) -> str:

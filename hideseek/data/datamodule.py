@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import cv2
@@ -111,7 +111,8 @@ class CxrDataModule(LightningDataModule):
         sampling: str = "balanced",
         selection: str = "validation",
         workers: int = 0,
-        with_mask: bool = False,
+        task: str = "classify",
+        classes: Sequence[str] | None = None,
     ) -> None:
         """Describe the batches.
 
@@ -125,13 +126,14 @@ class CxrDataModule(LightningDataModule):
             sampling: one of `hideseek.data.sampler.SAMPLINGS`.
             selection: "validation" or "paper".
             workers: processes that read for training; 0 reads in the training process.
-            with_mask: batches carry the lung mask.
+            task: "classify", or "segment", whose batches carry the lung mask.
+            classes: names in the order of a network's outputs; checked against the cache's.
         """
         super().__init__()
         self.source, self.roi, self.augment = source, roi, augment
         self.image_size, self.batch_size, self.seed = image_size, batch_size, seed
         self.sampling, self.selection, self.workers = sampling, selection, workers
-        self.with_mask = with_mask
+        self.task, self.classes = task, classes
         self.cache: Cache | None = None
 
     def prepare_data(self) -> None:
@@ -152,6 +154,7 @@ class CxrDataModule(LightningDataModule):
                 f"{cache.path}: holds {cache.recipe.size} px, and {self.image_size} are needed; "
                 f"prepare again with data.size={self.image_size}"
             )
+        self._check_labels(cache)
         check_disjoint(cache.table)
         for split in ("train", "val", "test"):
             if len(cache.rows([split])) == 0:
@@ -165,6 +168,17 @@ class CxrDataModule(LightningDataModule):
             self.roi = partial(self.roi, rectangle=tuple(scaled))
         self.cache = cache
 
+    def _check_labels(self, cache: Cache) -> None:
+        recipe = cache.recipe
+        if recipe.task != self.task:
+            raise UserError(f"{cache.path}: made to {recipe.task}, and this cell is to {self.task}")
+        wanted = None if self.classes is None else tuple(self.classes)
+        if self.task == "classify" and wanted not in (None, recipe.classes):
+            raise UserError(
+                f"{cache.path}: its classes are {', '.join(recipe.classes)}, and the task's are "
+                f"{', '.join(wanted or ())}; prepare it again with the task's"
+            )
+
     def dataset(self, augmented: bool = False) -> RepresentationDataset:
         """Return the images of all splits, as training or as evaluation sees them."""
         assert self.cache is not None, "setup() comes first"
@@ -174,7 +188,7 @@ class CxrDataModule(LightningDataModule):
             self.image_size,
             self.augment if augmented else None,
             self.seed,
-            self.with_mask,
+            with_mask=self.task == "segment",
         )
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:

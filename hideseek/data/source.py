@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from hideseek.data import phantom
 from hideseek.data.build import BuildReport, build_cache
 from hideseek.data.cache import CacheRecipe
 from hideseek.data.lungs import LungSegmenter, segmenter_hash
-from hideseek.data.manifest import read_manifest, table_hash, with_splits
+from hideseek.data.manifest import files_hash, read_manifest, table_hash, with_splits
 from hideseek.data.splits import complete_splits
 from hideseek.errors import UserError
 
@@ -49,7 +49,7 @@ class ManifestSource:
         manifest: path of the CSV file.
         root: folder that its paths are relative to; by default the manifest's own.
         splits: a second CSV with the split of each image; "auto" takes `splits.csv` beside the
-            manifest where there is one.
+            manifest where there is one and the manifest itself gives no split.
         cache: path of a cache to use as it is, or None to find it by its recipe.
         task: "classify" or "segment".
         classes: labels in the order of their numbers.
@@ -106,7 +106,7 @@ class ManifestSource:
             raise UserError("data.manifest is not set; give the CSV file that lists the images")
         path = Path(self.manifest)
         table = read_manifest(path, self.task, self.classes)
-        splits = self._splits_path(path)
+        splits = self._splits_path(path, (table.get_column("split") != "").any())
         if splits is not None:
             table = with_splits(table, splits, self.task)
         return complete_splits(table, self.split_seed)
@@ -120,6 +120,7 @@ class ManifestSource:
             preprocess=self.preprocess,
             classes=tuple(self.classes),
             manifest_hash=table_hash(table),
+            files_hash=files_hash(table, self._root()),
             segmenter_hash=segmenter_hash(self.segmenter) if self.task == "classify" else "",
             split_seed=self.split_seed,
         )
@@ -135,11 +136,15 @@ class ManifestSource:
         path = Path(self.folder) / recipe.file_name()
         if path.is_file():
             return path, None
-        root = Path(self.root) if self.root else Path(self.manifest or "").parent
         bar, advance = progress(f"{self.name} at {self.size} px", table.height)
         with bar:
             report = build_cache(
-                table, root, recipe, path, lambda: LungSegmenter.load(self.segmenter), advance
+                table,
+                self._root(),
+                recipe,
+                path,
+                lambda: LungSegmenter.load(self.segmenter),
+                advance,
             )
         manifest, problems = report.tables()
         manifest.write_csv(path.with_suffix(".manifest.csv"))
@@ -154,7 +159,7 @@ class ManifestSource:
             **{"splits": "auto", "name": kind, "segmenter": "packaged", "split_seed": 0},
             "preprocess": "paper" if kind == "manifest" else "letterbox",
             "size": 224 if kind == "manifest" else 256,
-            "classes": f"[{','.join(phantom.CLASSES)}]",
+            "classes": f"[{','.join(phantom.CLASSES)}]" if kind == "manifest" else "[]",
         }
         given = {key: getattr(self, key) for key in usual}
         given["size"] = max(self.size, image_size)
@@ -163,10 +168,13 @@ class ManifestSource:
         words = (word.replace("=None", "=null") for word in changed)
         return shlex.join(["hideseek", "prepare", f"data={kind}", *words])
 
-    def _splits_path(self, manifest: Path) -> Path | None:
+    def _root(self) -> Path:
+        return Path(self.root) if self.root else Path(self.manifest or "").parent
+
+    def _splits_path(self, manifest: Path, has_splits: bool) -> Path | None:
         if self.splits == "auto":
             beside = manifest.with_name("splits.csv")
-            return beside if beside.is_file() else None
+            return beside if beside.is_file() and not has_splits else None
         return Path(self.splits) if self.splits else None
 
     def _sizes(self) -> set[int]:
@@ -196,11 +204,18 @@ class PhantomSource:
         return self._drawn(self.source.size).prepare()
 
     def _drawn(self, image_size: int) -> ManifestSource:
-        target = Path(self.source.folder) / f"phantom-{phantom.recipe_hash(self.phantom)}"
+        name = f"{self.source.name}-{phantom.recipe_hash(self.phantom)}"
+        target = Path(self.source.folder) / name
         manifest = target / "manifest.csv"
         if not manifest.is_file():
             bar, advance = progress("phantom", self.phantom.images)
             with bar:
                 phantom.write(self.phantom, target, advance)
-        given = {**self.source.__dict__, "manifest": str(manifest), "root": str(target)}
-        return ManifestSource(**{**given, "size": image_size, "build": True})
+        return replace(
+            self.source,
+            name=name,
+            manifest=str(manifest),
+            root=str(target),
+            size=image_size,
+            build=True,
+        )

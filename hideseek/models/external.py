@@ -80,7 +80,7 @@ def timm_model(
     try:
         timm = importlib.import_module("timm")
     except ModuleNotFoundError as error:
-        raise UserError("model=timm: timm is missing; pip install hideseek[timm]") from error
+        raise UserError("model=timm: timm is missing; pip install timm") from error
     if not timm.is_model(name):
         near = ", ".join(difflib.get_close_matches(name, timm.list_models(), 3)) or "another name"
         raise UserError(f"timm model {name}: unknown to timm {timm.__version__}; try {near}")

@@ -11,6 +11,9 @@ from rich.table import Table
 HIDDEN = ("folder", "balanced_accuracy", "images", "epochs", "seconds")
 """Columns of results.csv that the terminal has no room for."""
 
+WHEN_VARIED = ("fill", "margin", "data")
+"""Columns that are shown where they differ between cells."""
+
 WIDTH = 120
 """Characters of a line where there is no terminal to ask."""
 
@@ -26,7 +29,8 @@ def results_table(results: pl.DataFrame, title: str) -> Table:
         A table for the terminal; fractions with three decimals, "n/a" where undefined.
     """
     table = Table(title=title, header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    columns = [name for name in results.columns if name not in HIDDEN]
+    same = [n for n in WHEN_VARIED if n in results.columns and results[n].n_unique() < 2]
+    columns = [name for name in results.columns if name not in (*HIDDEN, *same)]
     for name in columns:
         text = results.schema[name] == pl.String
         heading = name.replace("_", "\n", 1)

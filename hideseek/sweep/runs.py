@@ -38,8 +38,8 @@ def cell_results(folder: Path) -> dict[str, Any]:
         folder: of a cell with a done.json.
 
     Returns:
-        `model`, `roi`, `seed`, the metrics in the paper's order, then `epochs`, `seconds` and
-        `folder`.
+        `model`, `roi`, `seed`, the metrics in the paper's order, then `epochs`, `seconds`, `fill`,
+        `margin`, `data` (the hash of the cache's recipe) and `folder`.
 
     Raises:
         UserError: the cell is unfinished or its predictions are damaged.
@@ -63,8 +63,15 @@ def cell_results(folder: Path) -> dict[str, Any]:
     except (OSError, pl.exceptions.PolarsError, KeyError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{folder}: damaged cell ({reason}); delete it and run again") from None
-    training = {"epochs": history.height, "seconds": seconds}
-    return {**{key: done[key] for key in CELL}, **metrics, **training, "folder": folder.name}
+    ours = {
+        "epochs": history.height,
+        "seconds": seconds,
+        "fill": done.get("fill", ""),
+        "margin": done.get("margin", 0.0),
+        "data": str(done.get("recipe_hash", "")),
+        "folder": folder.name,
+    }
+    return {**{key: done[key] for key in CELL}, **metrics, **ours}
 
 
 def sweep_results(folder: Path) -> pl.DataFrame:

@@ -47,7 +47,7 @@ def predict_classes(
     indices, probabilities = [], []
     for batch in batches:
         logits = net(normalize(batch["image"].to(device), card.normalize, card.channels))
-        probabilities.append(logits.double().softmax(dim=1).cpu().numpy())
+        probabilities.append(logits.cpu().double().softmax(dim=1).numpy())
         indices.append(batch["index"].numpy())
     scores = np.concatenate(probabilities)
     predictions = [card.classes[number] for number in scores.argmax(axis=1)]

@@ -60,7 +60,7 @@ def test_batches_are_small_and_plain(small_cache: MakeCache) -> None:
 
 @pytest.mark.parametrize("size", [48, 32])
 def test_mask_comes_with_the_image_on_request(small_cache: MakeCache, size: int) -> None:
-    made = module(small_cache(), with_mask=True, image_size=size, roi=lungs_removed)
+    made = module(small_cache(task="segment"), task="segment", image_size=size, roi=lungs_removed)
     for batch in made.val_dataloader():
         assert batch["mask"].dtype == torch.bool
         assert batch["mask"].shape == (6, size, size)
@@ -173,7 +173,7 @@ def test_random_boxes_belong_to_the_image(small_cache: MakeCache) -> None:
 
 
 def test_workers_change_nothing(small_cache: MakeCache) -> None:
-    path = small_cache()
+    path = small_cache(task="segment")
 
     def epochs(workers: int) -> list[Tensor]:
         made = module(
@@ -182,7 +182,7 @@ def test_workers_change_nothing(small_cache: MakeCache) -> None:
             augment=Augmentation(),
             roi=random_box_out,
             sampling="balanced",
-            with_mask=True,
+            task="segment",
         )
         next(iter(made.val_dataloader()))  # reads in this process before workers fork
         loader = made.train_dataloader()
@@ -237,8 +237,16 @@ def test_augmentation_differs_by_epoch_and_position(small_cache: MakeCache) -> N
 def test_mask_is_augmented_like_the_image(small_cache: MakeCache) -> None:
     still = {"rotate": 0, "translate": 0, "zoom": (1, 1), "ratio_probability": 0}
     flip = Augmentation(**still, intensity=(1, 1), flip=1)
-    made = module(small_cache(), augment=flip, with_mask=True, roi=lungs_removed)
+    made = module(small_cache(task="segment"), augment=flip, task="segment", roi=lungs_removed)
     plain, flipped = made.dataset()[Draw(3)], made.dataset(augmented=True)[Draw(3)]
     for name in ("image", "mask"):
         assert torch.equal(flipped[name], plain[name].flip(-1))
         assert not torch.equal(flipped[name], plain[name])
+
+
+def test_a_cache_of_other_classes_or_another_task_is_refused(small_cache: MakeCache) -> None:
+    assert module(small_cache(), classes=["normal", "pneumonia", "covid19"]).cache is not None
+    with pytest.raises(UserError, match="its classes are normal, pneumonia, covid19"):
+        module(small_cache(), classes=["covid19", "normal", "pneumonia"])
+    with pytest.raises(UserError, match="made to classify"):
+        module(small_cache(), task="segment")

@@ -12,7 +12,8 @@ from hydra.utils import instantiate
 from hideseek.config import config_folder, register
 from hideseek.data import source as source_module
 from hideseek.data.cache import Cache
-from hideseek.data.source import ManifestSource
+from hideseek.data.phantom import PhantomRecipe
+from hideseek.data.source import ManifestSource, PhantomSource
 from hideseek.errors import UserError
 
 CLASSES = ("normal", "pneumonia", "covid19")
@@ -98,7 +99,7 @@ def test_given_cache_is_taken_as_it_is(make: Make, small_cache: Folder) -> None:
         {"root": "raw folder", "splits": "raw/s.csv"},
         {"splits": None, "preprocess": "letterbox", "split_seed": 3, "size": 100},
         {"classes": ("a", "b"), "name": "own"},
-        {"task": "segment", "name": "lungs", "preprocess": "letterbox", "size": 256},
+        {"task": "segment", "name": "lungs", "preprocess": "letterbox", "size": 256, "classes": ()},
         {"task": "segment", "name": "lungs", "preprocess": "paper", "size": 512},
     ],
 )
@@ -175,3 +176,46 @@ def test_segment_takes_rows_with_masks_and_no_weights(image_folder: Folder, make
 
 def test_manifest_not_set(make: Make) -> None:
     assert "data.manifest is not set" in refused(make(manifest=None))
+
+
+def test_replaced_and_added_files_need_another_cache(image_folder: Folder, make: Make) -> None:
+    root = image_folder()
+    name = pl.read_csv(root / "manifest.csv", infer_schema=False).item(0, "path")
+    kept = (root / name).read_bytes()
+    (root / name).unlink()
+    path, report = make().prepare()
+    assert report is not None and len(report.rows) == 11
+    (root / name).write_bytes(kept)
+    assert "no cache" in refused(make())
+    again, report = make().prepare()
+    assert again != path and report is not None and len(report.rows) == 12
+
+
+def test_another_root_is_other_data(image_folder: Folder, make: Make, tmp_path: Path) -> None:
+    root = image_folder()
+    make().prepare()
+    (tmp_path / "elsewhere").mkdir()
+    assert "no cache" in refused(make(root="elsewhere"))
+    assert make(root=str(root)).ready(48)
+
+
+def test_the_manifests_own_split_goes_before_a_file_beside_it(
+    image_folder: Folder, make: Make
+) -> None:
+    root = image_folder()
+    manifest = pl.read_csv(root / "manifest.csv", infer_schema=False)
+    turned = manifest.select("path", pl.lit("train").alias("split"))
+    turned.write_csv(root / "splits.csv")
+    assert make().table()["split"].to_list() == manifest["split"].to_list()
+
+
+def test_each_phantom_has_its_own_cache(make: Make) -> None:
+    paths = []
+    for carriers, strength in ((("opacity",), 1.0), (("marker",), 1.0), (("opacity",), 0.5)):
+        recipe = PhantomRecipe(carriers=carriers, strength=strength, size=64, images=60)
+        source = PhantomSource(recipe, make(name="phantom", splits=None, build=True))
+        paths.append(source.ready(32))
+        assert source.ready(32) == paths[-1]
+    assert len(set(paths)) == 3
+    pixels = {b"".join(Cache(path)[row][0].tobytes() for row in range(60)) for path in paths}
+    assert len(pixels) == 3
