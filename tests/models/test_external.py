@@ -125,7 +125,7 @@ def test_timm_unknown_name_offers_near_ones():
 
 def test_timm_absent(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
-    with pytest.raises(UserError, match=r"pip install hideseek\[timm\]"):
+    with pytest.raises(UserError, match="timm is missing; pip install timm"):
         timm_model("test_resnet")
 
 
