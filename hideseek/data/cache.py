@@ -150,6 +150,7 @@ class Cache:
         if not path.is_file():
             raise UserError(f"{path}: no such cache")
         self._file: h5py.File | None = None
+        self._pixels: tuple[h5py.Dataset, h5py.Dataset] | None = None
         self._process = -1
         try:
             file = self._opened()
@@ -175,8 +176,12 @@ class Cache:
     def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
         """Read one image and its mask: uint8 and bool, both [size, size]."""
         file, size = self._opened(), self.recipe.size
-        bits = np.unpackbits(file["mask"][index], count=size * size)
-        return file["image"][index], bits.reshape(size, size).astype(bool)
+        if self._pixels is None:
+            # Looking a data set up by its name takes as long as reading an image.
+            self._pixels = file["image"], file["mask"]
+        images, masks = self._pixels
+        bits = np.unpackbits(masks[index], count=size * size)
+        return images[index], bits.reshape(size, size).astype(bool)
 
     def rows(self, splits: Sequence[str]) -> npt.NDArray[np.intp]:
         """Return the positions of the images of the given splits, in order."""
@@ -191,14 +196,14 @@ class Cache:
         """Close this process's handle, if it has one."""
         if self._file is not None and self._process == os.getpid():
             self._file.close()
-        self._file = None
+        self._file = self._pixels = None
 
     def _opened(self) -> h5py.File:
         if self._file is not None and self._process != os.getpid():
             # A handle inherited by a forked worker shares its file position with the parent, and
             # HDF5 would hand it out again if it were still open.
             self._file.close()
-            self._file = None
+            self._file = self._pixels = None
         if self._file is None:
             self._file = h5py.File(self.path, "r", locking=False)
             self._process = os.getpid()
@@ -206,4 +211,4 @@ class Cache:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the open handle behind when sent to a spawned worker."""
-        return {**self.__dict__, "_file": None, "_process": -1}
+        return {**self.__dict__, "_file": None, "_pixels": None, "_process": -1}
