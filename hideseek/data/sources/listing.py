@@ -1,0 +1,184 @@
+"""What every reader of a public source shares: its table, its files, its answer.
+
+A reader turns one folder, laid out as its source ships it, into the rows of a manifest. It decides
+nothing about pixels and leaves out nothing that later steps can judge: lateral views, CT slices and
+rows without a class stay in, marked by `view`, `modality` and an empty `label`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import polars as pl
+
+from hideseek.data.problems import Problem
+from hideseek.errors import UserError
+
+COLUMNS = ("path", "label", "source", "patient_id", "split", "view", "modality", "mask", "finding")
+"""The columns a listing always has, text; a reader adds what its source knows (age, sex ...)."""
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".dcm")
+
+
+@dataclass
+class Listing:
+    """What a reader found.
+
+    Attributes:
+        rows: text columns, `COLUMNS` first; `path` and `mask` relative to the data root with
+            forward slashes; empty text where nothing is known.
+        problems: findings about rows and files, in order.
+    """
+
+    rows: pl.DataFrame
+    problems: list[Problem] = field(default_factory=list)
+
+
+def listing(rows: Sequence[dict[str, str]], problems: Iterable[Problem] = ()) -> Listing:
+    """Lay rows out as a listing: missing columns are empty, the readers' own follow in order."""
+    extra = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
+    names = (*COLUMNS, *extra)
+    table = {name: [row.get(name, "") for row in rows] for name in names}
+    return Listing(pl.DataFrame(table, schema=dict.fromkeys(names, pl.String)), list(problems))
+
+
+def source_folder(root: Path, folder: str, marker: str, expected: str) -> str:
+    """Find the folder of a source: `root/folder`, or `root` itself.
+
+    Args:
+        root: the data root.
+        folder: the name that the source's own repository or archive has.
+        marker: a file or folder, relative to the source's folder, that must be there.
+        expected: what the layout looks like, for the error message.
+
+    Returns:
+        The folder relative to `root`, "" where it is `root` itself.
+
+    Raises:
+        UserError: neither holds the marker; the message says what was expected and what is there.
+    """
+    for place in dict.fromkeys((folder, "")):
+        if (root / place / marker).exists():
+            return place
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; data.raw names the folder of the raw data")
+    looked = root / folder if (root / folder).is_dir() else root
+    entries = sorted(entry.name + "/" * entry.is_dir() for entry in looked.iterdir())
+    seen = ", ".join(entries[:8]) + (f" and {len(entries) - 8} more" if len(entries) > 8 else "")
+    raise UserError(f"{looked}: expected {expected}; saw {seen or 'an empty folder'}")
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Read a source's CSV as text, whatever its encoding.
+
+    UTF-8 (with or without byte order mark) is tried first, then Windows-1252, which decodes
+    anything. Names and values are stripped; rows may be shorter than the header; rows without any
+    value are skipped; a column without a name is dropped; of two columns with one name the first
+    counts.
+
+    Raises:
+        UserError: the file is absent, empty or no table.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("cp1252", errors="replace")
+    try:
+        table = pl.read_csv(
+            io.StringIO(text), infer_schema=False, has_header=False, truncate_ragged_lines=True
+        )
+    except pl.exceptions.PolarsError as error:
+        reason = (str(error).strip() or "unreadable").splitlines()[0]
+        raise UserError(f"{path}: not a CSV table ({reason})") from None
+    header, *body = ([(value or "").strip() for value in row] for row in table.iter_rows())
+    rows = [dict(zip(reversed(header), reversed(row), strict=True)) for row in body if any(row)]
+    return [{name: row[name] for name in header if name} for row in rows]
+
+
+def column(rows: Sequence[dict[str, str]], names: Sequence[str], path: Path) -> str:
+    """Choose the column that a version of a source has, ignoring case, blanks and underscores.
+
+    Args:
+        rows: as `read_rows` returns them.
+        names: spellings, the preferred first.
+        path: of the table, for the error message.
+
+    Returns:
+        The column's name as the table spells it.
+
+    Raises:
+        UserError: there is none.
+    """
+    present = {_bare(name): name for name in reversed(list(rows[0] if rows else ()))}
+    for name in names:
+        if _bare(name) in present:
+            return present[_bare(name)]
+    raise UserError(
+        f"{path}: no column '{names[0]}'; it has {', '.join(rows[0]) if rows else 'no rows'}"
+    )
+
+
+def _bare(name: str) -> str:
+    return name.lower().replace("_", "").replace(" ", "")
+
+
+class FileIndex:
+    """The files below a folder, found by the names that a source's table gives them.
+
+    Only what was seen on disk is ever returned, so a table cannot name a file outside the folder.
+    """
+
+    def __init__(self, root: Path, folder: str, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> None:
+        """List the files of `root/folder`, links followed, with one of the suffixes (any case)."""
+        self.files: list[str] = []
+        visited: set[str] = set()
+        for place, folders, names in os.walk(root / folder, followlinks=True):
+            if os.path.realpath(place) in visited:  # a link back to a folder above
+                folders.clear()
+                continue
+            visited.add(os.path.realpath(place))
+            folders.sort()
+            inside = Path(place).relative_to(root).as_posix()
+            self.files += [
+                name if inside == "." else f"{inside}/{name}"
+                for name in sorted(names)
+                if name.lower().endswith(tuple(suffixes))
+            ]
+        self._exact: dict[str, str] = {}
+        self._lower: dict[str, str] = {}
+        self._stem: dict[str, list[str]] = {}
+        for file in self.files:
+            pure = PurePosixPath(file)
+            self._exact.setdefault(pure.name, file)
+            self._lower.setdefault(pure.name.lower(), file)
+            self._stem.setdefault(_stem(pure.name), []).append(file)
+
+    def find(self, name: str) -> str | None:
+        """Find a file by its name: exactly, in another case, or alone under another extension.
+
+        Args:
+            name: file name without folders, with or without extension.
+
+        Returns:
+            The path relative to the root, or None.
+        """
+        if name in self._exact:
+            return self._exact[name]
+        if name.lower() in self._lower:
+            return self._lower[name.lower()]
+        alike = self._stem.get(_stem(name), [])
+        return alike[0] if len(alike) == 1 else None
+
+
+def _stem(name: str) -> str:
+    lower = name.lower()
+    suffix = PurePosixPath(lower).suffix
+    return lower.removesuffix(suffix) if suffix in IMAGE_SUFFIXES else lower
