@@ -21,7 +21,8 @@ from hideseek.sweep.process import die_with_parent
 
 USAGE = f"""hideseek {__version__}: does a chest X-ray classifier read the lungs, or something else?
 
-  hideseek prepare  [overrides]   manifest to lung masks and cache
+  hideseek prepare  [overrides]   raw folders or a manifest to lung masks and cache
+  hideseek check    [overrides]   what the labels give away before any training
   hideseek train    [overrides]   train one cell; with -m, or an experiment that says so, a sweep
 
 hideseek VERB --help shows the choices. For research, not for diagnosis."""
@@ -39,13 +40,23 @@ def _prepare(config: DictConfig) -> None:
     prepare(config)
 
 
+def _check(config: DictConfig) -> None:
+    from hideseek.prepare import check
+
+    check(config)
+
+
 def _misconfigured() -> type[Exception]:
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
     return MisconfigurationException
 
 
-VERBS: dict[str, Callable[[DictConfig], object]] = {"train": _train, "prepare": _prepare}
+VERBS: dict[str, Callable[[DictConfig], object]] = {
+    "train": _train,
+    "prepare": _prepare,
+    "check": _check,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,66 +1,105 @@
-"""Raw data to a cache: the verb `prepare`."""
+"""Raw data to a cache, and what it is worth untrained: the verbs `prepare` and `check`."""
 
 from __future__ import annotations
 
-from collections import Counter
+import json
+import os
+from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.table import Table
 
 from hideseek.data.cache import Cache
-from hideseek.data.source import ManifestSource, PhantomSource
+from hideseek.data.confounding import confounding
+from hideseek.data.drawn import PhantomSource
+from hideseek.data.floor import metadata_floor
+from hideseek.data.source import ManifestSource
+from hideseek.data.splits import complete_splits
+from hideseek.errors import UserError
+from hideseek.report.data import (
+    availability_table,
+    counts_table,
+    show_confounding,
+    show_floors,
+    show_problems,
+)
 
 
 def prepare(config: DictConfig) -> None:
-    """Build the cache of a data group, or say that it is there, and show what it holds.
+    """Survey the files of a data group, build its cache, and show what it holds.
 
     Args:
         config: composed from `conf/prepare.yaml`.
 
     Raises:
-        UserError: the manifest cannot be used or no image can be read.
+        UserError: the data cannot be used, or `strict` and something was found.
     """
     console = Console()
     source: ManifestSource | PhantomSource = instantiate(config.data, _convert_="all")
-    path, report = source.prepare()
-    if report is None:
-        console.print(f"cache: {path} (was there already)", soft_wrap=True)
-    else:
-        _show_problems(console, report.problems, path)
-        console.print(f"cache: {path}", soft_wrap=True)
-    _show_counts(console, Cache(path))
+    prepared = source.prepare()
+    problems = prepared.cache.with_suffix(".problems.csv")
+    show_problems(console, prepared.problems, problems)
+    if prepared.survey is not None and config.data.task == "classify":
+        path = prepared.survey.folder / "confounding.json"
+        _confounding(console, prepared.survey.rows, list(config.task.classes), path)
+    cache = Cache(prepared.cache)
+    console.print(counts_table(cache.table, f"{len(cache)} images at {cache.recipe.size} px"))
+    already = "" if prepared.fresh else " (was there already)"
+    console.print(f"cache: {prepared.cache}{already}", soft_wrap=True)
 
 
-def _show_problems(console: Console, problems: list[dict[str, str]], path: Path) -> None:
-    if not problems:
-        return
-    counts = Counter((problem["kind"], problem["action"]) for problem in problems)
-    for (kind, action), count in sorted(counts.items()):
-        console.print(f"{count} x {kind}: {action}")
-    console.print(f"every one is listed in {path.with_suffix('.problems.csv')}", soft_wrap=True)
+def check(config: DictConfig) -> None:
+    """Show how far the labels can be told without looking at a pixel; opens no image.
+
+    Rows that are listed but not on disk count, so that a data set can be judged before it is
+    downloaded. Where `prepare` has run, its facts of the files are used.
+
+    Args:
+        config: composed from `conf/check.yaml`.
+
+    Raises:
+        UserError: the rows cannot be read.
+    """
+    console = Console()
+    data: ManifestSource | PhantomSource = instantiate(config.data, _convert_="all")
+    if config.data.get("task", "classify") != "classify":
+        raise UserError("check compares classes; give it data of the task 'classify'")
+    source = data.list_files()
+    listed = source.listed()
+    show_problems(console, listed.problems, None)
+    if "on_disk" in listed.rows.columns:
+        console.print(availability_table(listed.rows))
+    rows = _with_survey(listed.rows, source.surveyed())
+    if not (rows.get_column("split") == "test").any():
+        rows = complete_splits(rows, source.split_seed, source.folds, source.fold)
+    console.print(counts_table(rows, f"{rows.height} images listed"))
+    path = Path(source.folder) / f"{source.name}.check.json"
+    _confounding(console, rows, list(config.task.classes), path)
 
 
-def _show_counts(console: Console, cache: Cache) -> None:
-    table = Table(title=f"{len(cache)} images at {cache.recipe.size} px", header_style="bold")
-    counts = (
-        cache.table.group_by("label", "source").len().pivot("source", index="label", values="len")
+def _with_survey(listed: pl.DataFrame, surveyed: pl.DataFrame | None) -> pl.DataFrame:
+    """Take the rows that a survey left in, with their facts, and those it could not see."""
+    if surveyed is None:
+        return listed
+    if "on_disk" not in listed.columns:
+        return surveyed
+    absent = listed.filter(pl.col("on_disk") == "no")
+    return pl.concat([surveyed, absent], how="diagonal").with_columns(pl.all().fill_null(""))
+
+
+def _confounding(console: Console, rows: pl.DataFrame, classes: list[str], path: Path) -> None:
+    report = confounding(rows.filter(pl.col("split") != "test"))
+    show_confounding(console, report)
+    floors = metadata_floor(rows, classes)
+    show_floors(console, floors, classes)
+    text = json.dumps(
+        {"confounding": asdict(report), "floors": [asdict(floor) for floor in floors]}, indent=1
     )
-    counts = counts.fill_null(0).sort("label")
-    splits = (
-        cache.table.group_by("label", "split").len().pivot("split", index="label", values="len")
-    )
-    joined = counts.join(splits.fill_null(0), on="label", how="left").fill_null(0)
-    for name in joined.columns:
-        table.add_column(name, justify="left" if joined.schema[name] == pl.String else "right")
-    for row in joined.iter_rows():
-        table.add_row(*(str(value) for value in row))
-    console.print(table)
-    made = Counter(cache.table.get_column("mask_from"))
-    states = Counter(cache.table.get_column("mask_state"))
-    console.print(
-        f"masks: {dict(sorted(made.items()))}, {dict(sorted(states.items()))}", highlight=False
-    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary.write_text(text)
+    temporary.replace(path)
+    console.print(f"report: {path}", soft_wrap=True)

@@ -39,10 +39,10 @@ class CacheRecipe:
         task: "classify" or "segment".
         size: side of the stored squares, pixels.
         preprocess: "paper" or "letterbox".
+        windowing: of samples of more than 8 bits.
         classes: labels in the order of their numbers.
         manifest_hash: of the manifest's rows with their splits.
         segmenter_hash: of the weights that make missing masks.
-        split_seed: of the splits that the manifest leaves open.
         files_hash: of the sizes of the files that the rows name.
         code_version: of the steps themselves.
     """
@@ -54,7 +54,7 @@ class CacheRecipe:
     classes: tuple[str, ...]
     manifest_hash: str
     segmenter_hash: str
-    split_seed: int = 0
+    windowing: str = "minmax"
     files_hash: str = ""
     code_version: int = RECIPE_CODE_VERSION
 

@@ -8,18 +8,33 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from hideseek.errors import UserError
+from hideseek.data.dicom import is_dicom, read_dicom
+from hideseek.data.samples import LARGEST, Decoded, ImageError, Note, to_8_bit
 
 MINIMUM_SIDE = 32
 """Pixels; a shorter radiograph has lost what any network here looks at."""
+
+SUFFIXES = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp", ".dib"),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "DICOM": (".dcm", ".dicom", ""),
+}
+"""The extensions that fit a content; one that is not listed here fits any."""
+
+Image.MAX_IMAGE_PIXELS = LARGEST // 2  # Pillow warns from here, and refuses twice as many
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True)
@@ -29,39 +44,54 @@ class Radiograph:
     Attributes:
         pixels: uint8 [H, W], 0 black.
         bit_depth: bits per sample in the file.
-        format: what the content is (PNG, JPEG ...), whatever the name ends in.
+        format: what the content is (PNG, JPEG, DICOM ...), whatever the name ends in.
         sha256: of the file's bytes, 64 hexadecimal digits.
+        window: the sample values that became black and white; None for 8-bit files.
+        notes: (kind, reason) of what had to be done: wrong_extension, palette, colour, alpha,
+            rotated, high_bit, monochrome1.
+        header: what a DICOM header says of view, sex, age, pixel_spacing and modality.
     """
 
     pixels: npt.NDArray[np.uint8]
     bit_depth: int
     format: str
     sha256: str
+    window: tuple[float, float] | None = None
+    notes: tuple[Note, ...] = ()
+    header: dict[str, str] = field(default_factory=dict)
 
 
-def read_radiograph(path: Path) -> Radiograph:
+def read_radiograph(path: Path, windowing: str = "minmax") -> Radiograph:
     """Decode one radiograph to 8-bit grey.
 
     Palette and colour images become luminance, transparent pixels are laid on black, the EXIF
-    orientation is applied, and samples of more than 8 bits are scaled from the image's own minimum
-    and maximum (a 12-bit image in a 16-bit file would otherwise come out black or saturated).
+    orientation is applied, and samples of more than 8 bits are windowed.
 
     Args:
         path: the file.
+        windowing: of samples of more than 8 bits, one of `samples.WINDOWINGS`; the window of a
+            DICOM header comes first.
 
     Returns:
         The pixels with what is known about the file.
 
     Raises:
-        UserError: the file is absent, empty, truncated, no image, or smaller than 32 pixels.
+        ImageError: the file is absent, empty, truncated, no image, has several frames, or is
+            smaller than 32 or larger than 100 million pixels.
     """
-    samples, file_format, content = _decode(path)
-    depth = 8 if samples.dtype == np.uint8 else 16
-    pixels = samples.astype(np.uint8) if depth == 8 else _scale_to_8_bit(samples)
-    if min(pixels.shape) < MINIMUM_SIDE:
-        raise UserError(f"{path}: {pixels.shape[1]}x{pixels.shape[0]} pixels, too small to use")
+    content = _content(path)
+    decoded = _decode(path, content)
+    height, width = decoded.samples.shape
+    if min(height, width) < MINIMUM_SIDE:
+        raise ImageError("tiny", f"{path}: {width}x{height} pixels, too small to use")
+    pixels, window, notes = to_8_bit(decoded, windowing)
+    fits = SUFFIXES.get(decoded.format, (path.suffix.lower(),))
+    if path.suffix.lower() not in fits:
+        notes = (("wrong_extension", f"{decoded.format} data under '{path.suffix}'"), *notes)
     digest = hashlib.sha256(content).hexdigest()
-    return Radiograph(pixels, depth, file_format, digest)
+    return Radiograph(
+        pixels, decoded.bit_depth, decoded.format, digest, window, notes, decoded.header
+    )
 
 
 def read_mask(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -78,54 +108,85 @@ def read_mask(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
         bool [H, W], True where lung.
 
     Raises:
-        UserError: the file cannot be decoded or has another shape than the radiograph.
+        ImageError: the file cannot be decoded or has another shape than the radiograph.
     """
-    pixels, _, _ = _decode(path)
-    if pixels.shape != shape:
-        raise UserError(
-            f"{path}: the mask is {pixels.shape[1]}x{pixels.shape[0]} but its image is "
-            f"{shape[1]}x{shape[0]}"
+    samples = _decode(path, _content(path)).samples
+    if samples.shape != shape:
+        raise ImageError(
+            "mask_size",
+            f"{path}: the mask is {samples.shape[1]}x{samples.shape[0]} but its image is "
+            f"{shape[1]}x{shape[0]}",
         )
-    lung: npt.NDArray[np.bool_] = pixels > pixels.max() / 2
+    lung: npt.NDArray[np.bool_] = samples > samples.max() / 2
     return lung
 
 
-def _decode(path: Path) -> tuple[npt.NDArray[Any], str, bytes]:
-    """Return the samples [H, W] (uint8, or float64 where deeper), the format and the bytes."""
+def _content(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        raise ImageError("absent", f"{path}: no such file") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({_line(error)})") from None
+        raise ImageError("unreadable", f"{path}: cannot be read ({_line(error)})") from None
     if not content:
-        raise UserError(f"{path}: the file is empty")
+        raise ImageError("empty", f"{path}: the file is empty")
+    return content
+
+
+def _decode(path: Path, content: bytes) -> Decoded:
     try:
-        image = Image.open(io.BytesIO(content))
-        return _grey(image), str(image.format), content
+        if is_dicom(content) or path.suffix.lower() in (".dcm", ".dicom"):
+            return read_dicom(content)
+        return _with_pillow(content)
+    except ImageError as error:
+        raise ImageError(error.kind, f"{path}: {error}") from None
     except UnidentifiedImageError:
-        raise UserError(f"{path}: the content is no image that can be decoded") from None
+        reason = f"{path}: the content is no image that can be decoded"
+        raise ImageError("no_image", reason) from None
     except Exception as error:
-        # Pillow raises anything from SyntaxError to struct.error on damaged files.
-        raise UserError(f"{path}: damaged or unsupported image ({_line(error)})") from None
+        # Pillow and pydicom raise anything from SyntaxError to struct.error on damaged files.
+        kind = "truncated" if "truncated" in str(error).lower() else "damaged"
+        reason = f"{path}: damaged or unsupported image ({_line(error)})"
+        raise ImageError(kind, reason) from None
 
 
 def _line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _grey(image: Image.Image) -> npt.NDArray[Any]:
+def _with_pillow(content: bytes) -> Decoded:
+    image = Image.open(io.BytesIO(content))
+    kind = str(image.format)
+    frames = int(getattr(image, "n_frames", 1))
+    if frames > 1:
+        raise ImageError("frames", f"{frames} frames; one radiograph has one")
+    notes: list[Note] = []
     upright = ImageOps.exif_transpose(image)
+    if image.getexif().get(0x0112, 1) not in (0, 1):
+        notes.append(("rotated", f"EXIF orientation {image.getexif()[0x0112]} applied"))
     if upright.mode.startswith("I") or upright.mode == "F":
-        return np.nan_to_num(np.asarray(upright).astype(np.float64))
-    if upright.mode in ("P", "PA", "LA", "RGBA") or "transparency" in upright.info:
-        upright = upright.convert("RGBA")
-        black = Image.new("RGBA", upright.size, (0, 0, 0, 255))
-        upright = Image.alpha_composite(black, upright).convert("RGB")
-    return np.array(upright.convert("L"), dtype=np.uint8)
+        depth = 16 if upright.mode.startswith("I;16") or kind == "PNG" else 32
+        return Decoded(np.nan_to_num(np.asarray(upright, np.float64)), depth, kind, tuple(notes))
+    grey = np.array(_opaque(upright, notes).convert("L"), dtype=np.uint8)
+    return Decoded(grey, 1 if image.mode == "1" else 8, kind, tuple(notes))
 
 
-def _scale_to_8_bit(samples: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-    low, high = float(samples.min()), float(samples.max())
-    span = (high - low) or 1.0
-    return np.round((samples - low) / span * 255).astype(np.uint8)
+def _opaque(image: Image.Image, notes: list[Note]) -> Image.Image:
+    """Resolve palette, transparency and colour, noting what they hide."""
+    if image.mode in ("P", "PA"):
+        notes.append(("palette", "palette resolved to luminance"))
+    if image.mode in ("P", "PA", "LA", "RGBA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        clear = 1 - np.asarray(image.getchannel("A")).astype(bool).mean()
+        opaque = np.asarray(image.getchannel("A")) == 255
+        if not opaque.all():
+            notes.append(("alpha", f"{1 - opaque.mean():.1%} of the pixels not opaque, laid on "
+                          f"black ({clear:.1%} fully clear)"))  # fmt: skip
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, image).convert("RGB")
+    if image.mode not in ("1", "L"):
+        channels = np.asarray(image.convert("RGB")).astype(np.int16)
+        spread = int((channels.max(axis=2) - channels.min(axis=2)).max())
+        if spread > 0:
+            notes.append(("colour", f"channels differ by up to {spread} levels"))
+    return image

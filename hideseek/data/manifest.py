@@ -13,6 +13,8 @@ from pathlib import Path
 
 import polars as pl
 
+from hideseek.data.problems import Problem
+from hideseek.data.sources.listing import Listing
 from hideseek.errors import UserError
 
 COLUMNS = ("image_id", "path", "label", "source", "patient_id", "split", "view", "mask")
@@ -21,7 +23,7 @@ COLUMNS = ("image_id", "path", "label", "source", "patient_id", "split", "view",
 SPLITS = ("train", "val", "test")
 
 
-def read_manifest(path: Path, task: str, classes: Sequence[str]) -> pl.DataFrame:
+def read_manifest(path: Path, task: str, classes: Sequence[str]) -> Listing:
     """Read a manifest and keep the rows that a task can use.
 
     Classification uses rows with a label, segmentation rows with a mask. `image` is accepted for
@@ -34,13 +36,14 @@ def read_manifest(path: Path, task: str, classes: Sequence[str]) -> pl.DataFrame
         classes: the labels in the order of their numbers.
 
     Returns:
-        Text columns, those of `COLUMNS` first; empty text where nothing is known.
+        Text columns, those of `COLUMNS` first; empty text where nothing is known. What is left out
+        is among the problems, a line for each source and finding.
 
     Raises:
         UserError: the file is absent, is no CSV, lacks a column, has no usable row, names an image
             twice, has an unknown label or split, or a path that leaves the data root.
     """
-    table = _read_text_columns(path)
+    table = read_text_columns(path)
     if "path" not in table.columns and "image" in table.columns:
         table = table.rename({"image": "path"})
     if "path" not in table.columns:
@@ -48,12 +51,25 @@ def read_manifest(path: Path, task: str, classes: Sequence[str]) -> pl.DataFrame
     key = "label" if task == "classify" else "mask"
     if key not in table.columns:
         raise UserError(f"{path}: no column '{key}', which the task '{task}' needs")
-    table = _with_defaults(table).filter(pl.col(key) != "")
+    table = _with_defaults(table)
+    problems = _left_out(table.filter(pl.col(key) == ""), key)
+    table = table.filter(pl.col(key) != "")
     if table.is_empty():
         raise UserError(f"{path}: no row has a {key}, so there is nothing to {task}")
     _check(table, path, classes if task == "classify" else None)
     extra = [name for name in table.columns if name not in COLUMNS]
-    return table.select(*COLUMNS, *extra)
+    return Listing(table.select(*COLUMNS, *extra), problems)
+
+
+def _left_out(table: pl.DataFrame, key: str) -> list[Problem]:
+    by = [name for name in ("source", "finding") if name in table.columns]
+    counts = table.group_by(by).len().sort(by)
+    problems = []
+    for row in counts.iter_rows(named=True):
+        finding = f" of finding '{row['finding']}'" if row.get("finding") else ""
+        reason = f"{row['len']} images{finding} without a {key}"
+        problems.append(Problem(row["source"], f"no_{key}", "info", reason, "left out"))
+    return problems
 
 
 def with_splits(table: pl.DataFrame, path: Path, task: str) -> pl.DataFrame:
@@ -72,7 +88,7 @@ def with_splits(table: pl.DataFrame, path: Path, task: str) -> pl.DataFrame:
         UserError: the file is absent, lacks a column, names an image twice, or names no image of
             the table.
     """
-    given = _read_text_columns(path)
+    given = read_text_columns(path)
     key = next((name for name in ("image_id", "path", "image") if name in given.columns), None)
     if key is None or "split" not in given.columns:
         raise UserError(f"{path}: needs the columns 'split' and 'image_id', 'path' or 'image'")
@@ -125,7 +141,12 @@ def files_hash(table: pl.DataFrame, root: Path) -> str:
     return sizes.hexdigest()
 
 
-def _read_text_columns(path: Path) -> pl.DataFrame:
+def read_text_columns(path: Path) -> pl.DataFrame:
+    """Read a CSV file as text: names and values stripped, "" for what is missing.
+
+    Raises:
+        UserError: the file is absent or no UTF-8 CSV.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a CSV with one row per image")
     try:

@@ -7,21 +7,25 @@ builds it, or names the command that does.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import polars as pl
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hideseek.data import phantom
-from hideseek.data.build import BuildReport, build_cache
+from hideseek.data.build import build_cache
 from hideseek.data.cache import CacheRecipe
 from hideseek.data.lungs import LungSegmenter, segmenter_hash
 from hideseek.data.manifest import files_hash, read_manifest, table_hash, with_splits
+from hideseek.data.problems import Problem, problem_table
+from hideseek.data.sources.listing import Listing
 from hideseek.data.splits import complete_splits
+from hideseek.data.survey import Survey, SurveyRecipe, read_survey, survey, survey_folder
 from hideseek.errors import UserError
+from hideseek.progress import progress
 
 
 class Source(Protocol):
@@ -31,13 +35,21 @@ class Source(Protocol):
         """Return the cache to read from, building it if the source may do so by itself."""
 
 
-def progress(title: str, total: int) -> tuple[Progress, Callable[[int], None]]:
-    """Make a progress bar with an estimate of the time left, and the function that moves it."""
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    )
-    task = bar.add_task(title, total=total)
-    return bar, lambda count: bar.advance(task, count)
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` made or found.
+
+    Attributes:
+        cache: its path.
+        problems: all findings, from the listing of the files to their masks.
+        survey: of the files, None for synthetic ones.
+        fresh: whether the cache was built just now.
+    """
+
+    cache: Path
+    problems: list[Problem]
+    survey: Survey | None
+    fresh: bool
 
 
 @dataclass(frozen=True)
@@ -55,10 +67,18 @@ class ManifestSource:
         classes: labels in the order of their numbers.
         size: side of the squares that `hideseek prepare` stores.
         preprocess: "paper" or "letterbox".
+        windowing: of samples of more than 8 bits, one of `images.WINDOWINGS`.
         segmenter: "packaged" or a checkpoint, for images without a mask.
         split_seed: of the splits that are left open.
+        folds: number of folds that the patients are split into, or None for one split.
+        fold: which fold is the test set.
+        duplicates: correlation of 32x32 thumbnails from which two images are near-duplicates.
+        strict: whether a warning or an error stops `prepare`.
         folder: where caches lie.
         build: whether a missing cache is built without being asked.
+        inspect: whether every file is inspected first; needless for synthetic images.
+        origin: the overrides that name these rows, where a manifest does not.
+        found: what was met when the rows were listed.
     """
 
     name: str
@@ -70,10 +90,18 @@ class ManifestSource:
     classes: Sequence[str]
     size: int
     preprocess: str
+    windowing: str
     segmenter: str
     split_seed: int
+    folds: int | None
+    fold: int
+    duplicates: float
+    strict: bool
     folder: str
     build: bool = False
+    inspect: bool = True
+    origin: Sequence[str] = ()
+    found: Sequence[Problem] = ()
 
     def ready(self, image_size: int) -> Path:
         """Find the smallest fitting cache; see `Source`.
@@ -88,85 +116,145 @@ class ManifestSource:
                     f"data.cache={self.cache} does not exist; build one with: {command}"
                 )
             return Path(self.cache)
-        table = self.table()
-        for size in sorted({self.size, *self._sizes()}):
-            path = Path(self.folder) / self.recipe(table, size).file_name()
-            if size >= image_size and path.is_file():
-                return path
+        table = self.surveyed() if self.inspect else self._split(self.present())
+        if table is not None:
+            for size in sorted({self.size, *self._sizes()}):
+                path = self._cache_path(table, size)
+                if size >= image_size and path.is_file():
+                    return path
         if self.build:
-            return self.prepare()[0]
+            return self.prepare().cache
         raise UserError(
             f"no cache of {image_size} px or more for {self.manifest} in {self.folder}/; "
             f"build it with: {self.command(image_size)}"
         )
 
-    def table(self) -> pl.DataFrame:
-        """Read the manifest and complete its splits."""
+    def list_files(self) -> ManifestSource:
+        """Return the source with its manifest: itself, unless readers have to list files first."""
+        return self
+
+    def listed(self) -> Listing:
+        """Read the manifest and the given splits, before any file is opened."""
         if self.manifest is None:
             raise UserError("data.manifest is not set; give the CSV file that lists the images")
         path = Path(self.manifest)
-        table = read_manifest(path, self.task, self.classes)
+        listed = read_manifest(path, self.task, self.classes)
+        table = listed.rows
         splits = self._splits_path(path, (table.get_column("split") != "").any())
         if splits is not None:
             table = with_splits(table, splits, self.task)
-        return complete_splits(table, self.split_seed)
+        return Listing(table, [*self.found, *listed.problems])
 
-    def recipe(self, table: pl.DataFrame, size: int) -> CacheRecipe:
-        """Describe the cache of the given rows at the given size."""
-        return CacheRecipe(
-            name=self.name,
-            task=self.task,
-            size=size,
-            preprocess=self.preprocess,
-            classes=tuple(self.classes),
-            manifest_hash=table_hash(table),
-            files_hash=files_hash(table, self._root()),
-            segmenter_hash=segmenter_hash(self.segmenter) if self.task == "classify" else "",
-            split_seed=self.split_seed,
-        )
+    def present(self) -> Listing:
+        """List without the rows that the reader of a source already knows to be absent."""
+        listed = self.listed()
+        if "on_disk" not in listed.rows.columns:
+            return listed
+        there = listed.rows.filter(pl.col("on_disk") != "no")
+        if there.is_empty():
+            raise UserError(
+                f"none of the {listed.rows.height} images that {self.name} lists is in "
+                f"{self._root()}; 'hideseek check' says which are expected where"
+            )
+        return Listing(there, listed.problems)
 
-    def prepare(self) -> tuple[Path, BuildReport | None]:
-        """Build the cache at `size`, with the manifest as used and the problems beside it.
+    def prepare(self) -> Prepared:
+        """Survey the files, then build the cache at `size`, each unless it is there already.
 
-        Returns:
-            The cache and what became of the rows; None where the cache was there already.
+        Raises:
+            UserError: the manifest cannot be used, or `strict` and something was found.
         """
-        table = self.table()
-        recipe = self.recipe(table, self.size)
-        path = Path(self.folder) / recipe.file_name()
+        if self.manifest is None:
+            source = self.list_files()
+            if source is not self:
+                return source.prepare()
+        listed = self.present()
+        found = self.survey(listed) if self.inspect else None
+        table = self._split(listed) if found is None else found.rows
+        problems = listed.problems if found is None else found.problems
+        if self.strict:
+            self._refuse(problems, None if found is None else found.folder / "problems.csv")
+        path = self._cache_path(table, self.size)
         if path.is_file():
-            return path, None
+            return Prepared(path, problems, found, fresh=False)
         bar, advance = progress(f"{self.name} at {self.size} px", table.height)
         with bar:
             report = build_cache(
                 table,
                 self._root(),
-                recipe,
+                self._recipe(table, self.size),
                 path,
                 lambda: LungSegmenter.load(self.segmenter),
                 advance,
             )
-        manifest, problems = report.tables()
+        problems = [*problems, *report.problems]
+        manifest, _ = report.tables()
         manifest.write_csv(path.with_suffix(".manifest.csv"))
-        problems.write_csv(path.with_suffix(".problems.csv"))
-        return path, report
+        problem_table(problems).write_csv(path.with_suffix(".problems.csv"))
+        return Prepared(path, problems, found, fresh=True)
+
+    def survey(self, listed: Listing) -> Survey:
+        """Inspect the files of the listed rows, or read what an earlier inspection found."""
+        folder = self._survey_folder(listed)
+        return read_survey(folder) or survey(folder, listed, self._root(), self._survey_recipe())
+
+    def surveyed(self) -> pl.DataFrame | None:
+        """Return the rows that an earlier survey left in; None where there was none."""
+        found = read_survey(self._survey_folder(self.present()))
+        return None if found is None else found.rows
 
     def command(self, image_size: int) -> str:
         """Spell the command that builds what is missing: what differs from `conf/data`."""
         kind = "manifest" if self.task == "classify" else "lungs"
         usual: dict[str, object] = {
-            **dict.fromkeys(("manifest", "root")),
+            **dict.fromkeys(() if self.origin else ("manifest", "root")),
             **{"splits": "auto", "name": kind, "segmenter": "packaged", "split_seed": 0},
             "preprocess": "paper" if kind == "manifest" else "letterbox",
             "size": 224 if kind == "manifest" else 256,
             "classes": f"[{','.join(phantom.CLASSES)}]" if kind == "manifest" else "[]",
+            **{"windowing": "minmax", "folds": None, "fold": 0, "duplicates": 0.985},
         }
         given = {key: getattr(self, key) for key in usual}
         given["size"] = max(self.size, image_size)
         given["classes"] = f"[{','.join(self.classes)}]"
         changed = (f"data.{key}={given[key]}" for key in usual if given[key] != usual[key])
         words = (word.replace("=None", "=null") for word in changed)
-        return shlex.join(["hideseek", "prepare", f"data={kind}", *words])
+        return shlex.join(["hideseek", "prepare", *(self.origin or [f"data={kind}"]), *words])
+
+    def _refuse(self, problems: Sequence[Problem], where: Path | None) -> None:
+        counts = Counter(problem.kind for problem in problems if problem.severity != "info")
+        if counts:
+            listed = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+            raise UserError(f"strict=true: {listed}; every finding is in {where}")
+
+    def _split(self, listed: Listing) -> pl.DataFrame:
+        return complete_splits(listed.rows, self.split_seed, self.folds, self.fold)
+
+    def _survey_recipe(self) -> SurveyRecipe:
+        return SurveyRecipe(
+            self.task, self.windowing, self.duplicates, self.split_seed, self.folds, self.fold
+        )
+
+    def _survey_folder(self, listed: Listing) -> Path:
+        return survey_folder(
+            Path(self.folder), self.name, listed, self._root(), self._survey_recipe()
+        )
+
+    def _recipe(self, table: pl.DataFrame, size: int) -> CacheRecipe:
+        return CacheRecipe(
+            name=self.name,
+            task=self.task,
+            size=size,
+            preprocess=self.preprocess,
+            windowing=self.windowing,
+            classes=tuple(self.classes),
+            manifest_hash=table_hash(table),
+            files_hash=files_hash(table, self._root()),
+            segmenter_hash=segmenter_hash(self.segmenter) if self.task == "classify" else "",
+        )
+
+    def _cache_path(self, table: pl.DataFrame, size: int) -> Path:
+        return Path(self.folder) / self._recipe(table, size).file_name()
 
     def _root(self) -> Path:
         return Path(self.root) if self.root else Path(self.manifest or "").parent
@@ -181,41 +269,3 @@ class ManifestSource:
         names = Path(self.folder).glob(f"cache-{self.name}-*-*.h5")
         parts = (path.stem.removeprefix(f"cache-{self.name}-").split("-")[0] for path in names)
         return {int(part) for part in parts if part.isdigit()}
-
-
-@dataclass(frozen=True)
-class PhantomSource:
-    """Synthetic radiographs with a known truth, drawn and cached when first asked for.
-
-    Attributes:
-        phantom: what is drawn.
-        source: how it is read back; its manifest and root are set from the drawing.
-    """
-
-    phantom: phantom.PhantomRecipe
-    source: ManifestSource
-
-    def ready(self, image_size: int) -> Path:
-        """Draw, cache at exactly the wanted size, and return the cache."""
-        return self._drawn(image_size).ready(image_size)
-
-    def prepare(self) -> tuple[Path, BuildReport | None]:
-        """Draw and cache at the configured size."""
-        return self._drawn(self.source.size).prepare()
-
-    def _drawn(self, image_size: int) -> ManifestSource:
-        name = f"{self.source.name}-{phantom.recipe_hash(self.phantom)}"
-        target = Path(self.source.folder) / name
-        manifest = target / "manifest.csv"
-        if not manifest.is_file():
-            bar, advance = progress("phantom", self.phantom.images)
-            with bar:
-                phantom.write(self.phantom, target, advance)
-        return replace(
-            self.source,
-            name=name,
-            manifest=str(manifest),
-            root=str(target),
-            size=image_size,
-            build=True,
-        )
