@@ -20,7 +20,7 @@ from sklearn.linear_model import Ridge
 
 from hideseek.data.duplicates import SIDE, thumbnail
 from hideseek.data.images import read_radiograph
-from hideseek.data.orientation import WEIGHTS, judge, standardized, directions
+from hideseek.data.orientation import WEIGHTS, judge, standardized
 
 RIDGE = 1.0
 
@@ -58,10 +58,9 @@ def main() -> None:
     counts = {kind: np.zeros(2) for kind in found}
     for name in np.unique(source):
         out = source == name
-        np.save(WEIGHTS, weights(plain[~out], mirrored[~out], source[~out]), allow_pickle=False)
-        directions.cache_clear()
+        directions = weights(plain[~out], mirrored[~out], source[~out])
         for kind, pictures in found.items():
-            judged = judge(pictures[out]).select("inverted", "upside_down").sum().row(0)
+            judged = judge(pictures[out], directions).select("inverted", "upside_down").sum().row(0)
             counts[kind] += judged
             print(f"{name:11} {kind:9} {judged[0] / out.sum():.4f} inverted, "
                   f"{judged[1] / out.sum():.4f} upside down")  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from hideseek.report.data import (
     show_floors,
     show_problems,
 )
+from hideseek.report.tables import WIDTH
 
 
 def prepare(config: DictConfig) -> None:
@@ -37,7 +39,7 @@ def prepare(config: DictConfig) -> None:
     Raises:
         UserError: the data cannot be used, or `strict` and something was found.
     """
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     source: ManifestSource | PhantomSource = instantiate(config.data, _convert_="all")
     prepared = source.prepare()
     problems = prepared.cache.with_suffix(".problems.csv")
@@ -63,7 +65,7 @@ def check(config: DictConfig) -> None:
     Raises:
         UserError: the rows cannot be read.
     """
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     data: ManifestSource | PhantomSource = instantiate(config.data, _convert_="all")
     if config.data.get("task", "classify") != "classify":
         raise UserError("check compares classes; give it data of the task 'classify'")

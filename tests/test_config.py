@@ -93,7 +93,8 @@ def mistakes(path: str, node: Mapping[str, Any]) -> list[str]:
     names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
     required = {p.name for p in parameters if p.name in names and p.default is p.empty}
-    filled = FILLED_IN.get(path, set()) if node.get("_partial_") else set()
+    readers = {"root"} if ".readers." in path else set()  # RawSource.list_files
+    filled = FILLED_IN.get(path, readers) if node.get("_partial_") else set()
     found = []
     if not open_ended and given - names:
         found.append(f"{path}: {node['_target_']} takes no {sorted(given - names)}")
@@ -115,7 +116,8 @@ def _resolved(value: Any) -> Any:
 
 
 def override(group: str, choice: str) -> str:
-    return f"{group}={choice}" if group in DEFAULTS else f"+{group}={choice}"
+    known = {*DEFAULTS, "data/source"}
+    return f"{group}={choice}" if group in known else f"+{group}={choice}"
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,8 @@ def test_every_verb_composes_and_fits_its_code(verb, tmp_path):
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=["/".join(c) for c in CHOICES])
 def test_every_choice_composes_and_fits_its_code(group, choice, tmp_path):
-    with composed("train", [override(group, choice)], tmp_path) as config:
+    needed = ["data=raw"] if group == "data/source" else []
+    with composed("train", [*needed, override(group, choice)], tmp_path) as config:
         assert all_mistakes(config) == []
         assert config.hydra.runtime.choices[group] == choice
 

@@ -71,13 +71,14 @@ def availability_table(rows: pl.DataFrame) -> Table:
 
 
 def show_confounding(console: Console, report: Confounding) -> None:
-    """Print associations of the label with what is not in the image, and indistinguishable pairs."""
+    """Print how the label hangs together with the rest, and which classes share no stratum."""
     table = _table("the label and what is beside the image (training rows)", "columns", "levels",
-                   "Cramér's V", "bits", "bits, balanced", "of all")  # fmt: skip
+                   "Cramér's V", "corrected", "bits", "balanced", "of all")  # fmt: skip
     for found in report.associations:
-        v = "n/a" if found.v_corrected is None else f"{found.v_corrected:.3f}"
-        table.add_row(", ".join(found.columns), str(found.levels), v, f"{found.bits:.3f}",
-                      f"{found.balanced_bits:.3f}", f"{found.balanced_share:.0%}")  # fmt: skip
+        association = (found.v, found.v_corrected, found.bits, found.balanced_bits)
+        numbers = ("n/a" if value is None else f"{value:.3f}" for value in association)
+        table.add_row(", ".join(found.columns), str(found.levels), *numbers,
+                      f"{found.balanced_share:.0%}")  # fmt: skip
     console.print(table)
     for pair in report.pairs:
         one, other = pair.classes
@@ -93,7 +94,7 @@ def show_confounding(console: Console, report: Confounding) -> None:
 
 
 def show_floors(console: Console, floors: Sequence[Floor], classes: Sequence[str]) -> None:
-    """Print what the columns beside the image reach on the test rows; the first floor is the one."""
+    """Print what the columns beside the image reach on the test rows; the first is the floor."""
     names = [f"{kind} {name}" for kind in ("sens", "PPV") for name in classes]
     table = _table("metadata floor (test rows, no pixel used)", "columns", "correct", "accuracy",
                    *names)  # fmt: skip

@@ -9,11 +9,12 @@ import numpy.typing as npt
 import polars as pl
 import pytest
 
-from hideseek.data.build import PROBLEM_COLUMNS, BuildReport, build_cache
+from hideseek.data.build import BuildReport, build_cache
 from hideseek.data.cache import Cache, CacheRecipe
 from hideseek.data.images import read_mask, read_radiograph
 from hideseek.data.manifest import read_manifest
 from hideseek.data.preprocess import WINDOWS, mask_to_square, to_square
+from hideseek.data.problems import Problem
 from hideseek.errors import UserError
 
 CLASSES = ("normal", "pneumonia", "covid19")
@@ -39,7 +40,7 @@ class Thresholder:
 def built(
     root: Path, task: str = "classify", preprocess: str = "paper", segmenter: object = None
 ) -> tuple[Cache, BuildReport]:
-    table = read_manifest(root / "manifest.csv", task, CLASSES)
+    table = read_manifest(root / "manifest.csv", task, CLASSES).rows
     recipe = CacheRecipe("toy", task, 32, preprocess, CLASSES, "m", "s")
     load = segmenter or _not_needed
     report = build_cache(table, root, recipe, root / "a.h5", load)
@@ -54,10 +55,9 @@ def ids(cache: Cache) -> list[str]:
     return cache.table.get_column("image_id").to_list()
 
 
-def only_problem(report: BuildReport) -> dict[str, str]:
+def only_problem(report: BuildReport) -> Problem:
     (problem,) = report.problems
-    assert tuple(problem) == PROBLEM_COLUMNS
-    assert "\n" not in problem["reason"]
+    assert "\n" not in problem.reason
     return problem
 
 
@@ -83,7 +83,7 @@ def test_report_holds_what_was_learned_of_each_file(image_folder: Folder) -> Non
     root = image_folder(images=3)
     cv2.imwrite(str(root / "1.png"), np.arange(70 * 60, dtype=np.uint16).reshape(70, 60) * 9)
     manifest, problems = built(root)[1].tables()
-    assert problems.columns == list(PROBLEM_COLUMNS)
+    assert problems.columns == list(Problem._fields)
     assert problems.is_empty()
     row = manifest.row(1, named=True)
     assert (row["width"], row["height"], row["bit_depth"]) == ("60", "70", "16")
@@ -99,11 +99,11 @@ def test_unreadable_images_are_listed_and_left_out(image_folder: Folder) -> None
     cache, report = built(root)
     assert ids(cache) == ["0.png", "4.png", "5.png"]
     assert [row["path"] for row in report.rows] == ids(cache)
-    assert [problem["file"] for problem in report.problems] == ["1.png", "2.png", "3.png"]
-    assert {problem["kind"] for problem in report.problems} == {"unreadable"}
-    assert {problem["action"] for problem in report.problems} == {"left out"}
+    assert [problem.file for problem in report.problems] == ["1.png", "2.png", "3.png"]
+    assert {problem.kind for problem in report.problems} == {"unreadable"}
+    assert {problem.action for problem in report.problems} == {"left out"}
     words = zip(("damaged", "no such file", "no image"), report.problems, strict=True)
-    assert all(word in problem["reason"] for word, problem in words)
+    assert all(word in problem.reason for word, problem in words)
 
 
 def test_segmenter_sees_only_rows_without_a_mask(image_folder: Folder) -> None:
@@ -137,9 +137,9 @@ def test_unreadable_mask_is_made_anew_for_classification(image_folder: Folder) -
     assert len(fake.seen) == 1
     assert cache.table.get_column("mask_from").to_list()[1] == "segmenter"
     problem = only_problem(report)
-    assert (problem["file"], problem["kind"]) == ("1_mask.png", "unreadable_mask")
-    assert (problem["severity"], problem["action"]) == ("warning", "mask made by the segmenter")
-    assert "70x60 but its image is 60x70" in problem["reason"]
+    assert (problem.file, problem.kind) == ("1_mask.png", "unreadable_mask")
+    assert (problem.severity, problem.action) == ("warning", "mask made by the segmenter")
+    assert "70x60 but its image is 60x70" in problem.reason
 
 
 def test_row_with_a_bad_mask_is_no_use_for_segmentation(image_folder: Folder) -> None:
@@ -148,8 +148,8 @@ def test_row_with_a_bad_mask_is_no_use_for_segmentation(image_folder: Folder) ->
     cache, report = built(root, task="segment")
     assert ids(cache) == ["0.png", "2.png", "3.png"]
     problem = only_problem(report)
-    assert (problem["kind"], problem["severity"]) == ("unreadable_mask", "error")
-    assert problem["action"] == "left out"
+    assert (problem.kind, problem.severity) == ("unreadable_mask", "error")
+    assert problem.action == "left out"
 
 
 def test_empty_mask_is_kept_and_listed(image_folder: Folder) -> None:
@@ -159,7 +159,7 @@ def test_empty_mask_is_kept_and_listed(image_folder: Folder) -> None:
     assert len(cache) == 4
     assert cache.table.get_column("mask_state").to_list()[2] == "empty"
     problem = only_problem(report)
-    assert (problem["file"], problem["kind"], problem["action"]) == ("2.png", "empty_mask", "kept")
+    assert (problem.file, problem.kind, problem.action) == ("2.png", "empty_mask", "kept")
 
 
 def test_classification_keeps_two_components_and_segmentation_all(image_folder: Folder) -> None:
@@ -176,7 +176,7 @@ def test_classification_keeps_two_components_and_segmentation_all(image_folder: 
 def test_progress_counts_every_row(image_folder: Folder) -> None:
     root = image_folder(images=20)
     (root / "3.png").unlink()
-    table = read_manifest(root / "manifest.csv", "classify", CLASSES)
+    table = read_manifest(root / "manifest.csv", "classify", CLASSES).rows
     recipe = CacheRecipe("toy", "classify", 32, "paper", CLASSES, "m", "s")
     steps: list[int] = []
     build_cache(table, root, recipe, root / "a.h5", _not_needed, steps.append)

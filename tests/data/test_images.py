@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 from pathlib import Path
@@ -11,8 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from hideseek.data.duplicates import thumbnail
 from hideseek.data.images import read_mask, read_radiograph
+from hideseek.data.orientation import judge
+from hideseek.data.samples import ImageError
 from hideseek.errors import UserError
+from tests.data.dicom_file import dicom
 
 RAMP = np.add.outer(np.arange(40) * 4, np.arange(50)).astype(np.uint8)  # no symmetry, 0 .. 205
 
@@ -230,18 +233,61 @@ def test_mask_of_another_shape(tmp_path: Path) -> None:
         read_mask(tmp_path / "absent.png", (50, 40))
 
 
-def test_every_odd_file_is_read_or_refused_in_one_line(pack: Path) -> None:
-    with (pack / "odd-files/odd-files.csv").open() as table:
-        known = {row["file"]: row["PIL"] for row in csv.DictReader(table)}
-    for name, seen in known.items():
-        path = pack / "odd-files" / name
-        if seen == "cannot identify":
-            assert "no image" in refused(path)
+ODD = {
+    "000002-16.jpg": ("PNG", (462, 421), 8, "wrong_extension"),
+    "00003176_001.png": ("PNG", (1024, 1024), 8, ""),
+    "00003490_011.png": ("PNG", (1024, 1024), 8, ""),
+    "00005435_000.png": ("PNG", (1024, 1024), 8, ""),
+    "16745_2_3.PNG": ("PNG", (629, 858), 8, ""),
+    "248.jfif": ("JPEG", (1310, 1383), 8, ""),
+    "770.png": ("JPEG", (415, 438), 8, "wrong_extension colour"),
+    "884.png": ("WEBP", (648, 768), 8, "wrong_extension colour"),
+    "FAFA-A1BF-49A8-A1D3-66FAFA41B7345D.jpg": ("JPEG", (499, 500), 8, ""),
+    "Fake_MONOHR1.dcm": ("DICOM", (1024, 1024), 8, "monochrome1"),
+    "c64d5667-a776-4f95-9e21-bfabafb07740.dcm": ("DICOM", (1024, 1024), 8, ""),
+    "covid-19-pneumonia-30-L.jpg": ("JPEG", (4300, 4298), 8, ""),
+    "f6d980a0_v7labs-mask.jpg": ("PNG", (2000, 2000), 8, "wrong_extension"),
+    "pneumocystis-pneumonia-2-L.png": ("PNG", (907, 906), 8, "alpha"),
+    "ryct.2020003.fig2-a.png": ("PNG", (156, 157), 8, "colour"),
+    "ryct.2020003.fig2-b_mask.png": ("PNG", (157, 173), 8, ""),
+    "tpmd200203f2-c.png": ("PNG", (1264, 1399), 8, "palette colour"),
+    "made/all-black.png": ("PNG", (300, 300), 8, ""),
+    "made/cmyk.jpg": ("JPEG", (384, 410), 8, ""),
+    "made/empty.png": "empty",
+    "made/exif-rotated.jpg": ("JPEG", (410, 384), 8, "rotated"),
+    "made/gray-16bit.png": ("PNG", (384, 410), 16, "high_bit"),
+    "made/html-instead-of-image.png": "no_image",
+    "made/inverted.png": ("PNG", (384, 410), 8, ""),
+    "made/truncated.jpg": "truncated",
+}
+
+
+def test_every_odd_file_gives_its_pixels_or_one_line(pack: Path) -> None:
+    folder = pack / "odd-files"
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert files - {"odd-files.csv"} == set(ODD)
+    for name, expected in ODD.items():
+        if isinstance(expected, str):
+            with pytest.raises(ImageError) as caught:
+                read_radiograph(folder / name)
+            assert caught.value.kind == expected
+            assert "\n" not in str(caught.value)
             continue
-        kind, _, size = seen.split()
-        read = read_radiograph(path)
-        assert read.format == kind
-        assert "x".join(map(str, read.pixels.shape[::-1])) == size
+        read = read_radiograph(folder / name)
+        kinds = " ".join(kind for kind, _ in read.notes)
+        assert (read.format, read.pixels.shape, read.bit_depth, kinds) == expected, name
+        assert read.pixels.dtype == np.uint8
+
+
+def test_radiographs_in_dicom_have_dark_lungs(pack: Path) -> None:
+    read = read_radiograph(pack / "odd-files/c64d5667-a776-4f95-9e21-bfabafb07740.dcm")
+    assert not any(judge(thumbnail(read.pixels)[None]).row(0))
+    assert set(read.header) == {"view", "sex", "age", "pixel_spacing", "modality"}
+    assert read.header["view"] == "AP"
+    # Its samples are those of a MONOCHROME2 image: who obeys the tag sees a negative, and says so.
+    fake = read_radiograph(pack / "odd-files/Fake_MONOHR1.dcm")
+    assert judge(thumbnail(fake.pixels)[None]).row(0, named=True)["inverted"]
+    assert not any(judge(thumbnail(255 - fake.pixels)[None]).row(0))
 
 
 def test_files_made_from_one_image_agree(pack: Path) -> None:
@@ -268,3 +314,64 @@ def test_real_mask_with_three_values(pack: Path) -> None:
     )
     stored = np.asarray(Image.open(read))
     np.testing.assert_array_equal(read_mask(read, stored.shape), stored == 255)
+
+
+def base_files(folder: Path) -> dict[str, bytes]:
+    """Encode one small picture in many ways."""
+    rng = np.random.default_rng(0)
+    grey = (np.add.outer(np.arange(48), np.arange(40)) * 2 + rng.integers(0, 9, (48, 40))).astype(
+        np.uint8
+    )
+    image, files = Image.fromarray(grey), {}
+    for kind in ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP"):
+        stream = io.BytesIO()
+        image.save(stream, kind)
+        files[kind.lower()] = stream.getvalue()
+    for name, other in {
+        "deep.png": Image.fromarray(grey.astype(np.uint16) * 16),
+        "rgba.png": image.convert("RGBA"),
+        "palette.png": image.convert("P"),
+        "cmyk.jpeg": image.convert("CMYK"),
+    }.items():
+        stream = io.BytesIO()
+        other.save(stream, name.split(".")[1].upper())
+        files[name] = stream.getvalue()
+    files["raw.dcm"] = dicom(grey.astype(np.uint16) * 16, BitsStored=12)
+    files["window.dcm"] = dicom(grey.astype(np.uint16), WindowCenter=90, WindowWidth=60)
+    return files
+
+
+@pytest.mark.filterwarnings("error")
+def test_mutated_files_end_in_pixels_or_one_line(tmp_path: Path) -> None:
+    bases = base_files(tmp_path)
+    outcomes = {"pixels": 0, "refused": 0}
+    for seed in range(480):
+        name, content = list(bases.items())[seed % len(bases)]
+        path = tmp_path / f"{seed}.{name.split('.')[-1]}"
+        path.write_bytes(damaged(content, seed))
+        try:
+            read = read_radiograph(path)
+        except ImageError as error:
+            assert "\n" not in str(error)
+            outcomes["refused"] += 1
+        else:
+            assert read.pixels.dtype == np.uint8 and read.pixels.ndim == 2
+            outcomes["pixels"] += 1
+    assert min(outcomes.values()) > 50
+
+
+def damaged(content: bytes, seed: int) -> bytes:
+    rng = np.random.default_rng(seed)
+    data = bytearray(content)
+    for _ in range(int(rng.integers(1, 3))):
+        at = int(rng.integers(0, max(1, min(len(data), 64 if rng.random() < 0.2 else 10**9))))
+        match int(rng.integers(0, 4)):
+            case 0:
+                data[at : at + 1] = rng.bytes(1)
+            case 1:
+                del data[at : at + int(rng.integers(1, 30))]
+            case 2:
+                data[at:at] = rng.bytes(int(rng.integers(1, 30)))
+            case 3:
+                data = data[: max(at, 2)]
+    return bytes(data)

@@ -17,7 +17,7 @@ def write(path: Path, content: str | bytes) -> Path:
 
 
 def read(tmp_path: Path, content: str | bytes, task: str = "classify") -> pl.DataFrame:
-    return read_manifest(write(tmp_path / "m.csv", content), task, CLASSES)
+    return read_manifest(write(tmp_path / "m.csv", content), task, CLASSES).rows
 
 
 def refused(tmp_path: Path, content: str | bytes, task: str = "classify") -> str:
@@ -162,7 +162,7 @@ def test_hash_changes_with_any_value(tmp_path: Path) -> None:
 
 def test_the_real_manifest(pack: Path) -> None:
     for task, rows in (("classify", 1977), ("segment", 138 + 140 + 187)):
-        table = read_manifest(pack / "manifest.csv", task, CLASSES)
+        table = read_manifest(pack / "manifest.csv", task, CLASSES).rows
         assert table.height == rows
         joined = with_splits(table, pack / "splits.csv", task)
         assert (joined.get_column("split") != "").all()

@@ -303,7 +303,7 @@ def test_write_makes_a_folder_that_the_manifest_reader_accepts(tmp_path: Path) -
     manifest = write(recipe, tmp_path / "new" / "set", told.append)
     assert manifest == tmp_path / "new" / "set" / "manifest.csv"
     assert sum(told) == 12
-    table = read_manifest(manifest, "classify", CLASSES)
+    table = read_manifest(manifest, "classify", CLASSES).rows
     assert table.columns == list(COLUMNS)
     for index, row in enumerate(table.iter_rows(named=True)):
         drawn = draw(recipe, index)

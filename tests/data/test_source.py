@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from hydra import compose, initialize_config_dir
@@ -12,8 +13,9 @@ from hydra.utils import instantiate
 from hideseek.config import config_folder, register
 from hideseek.data import source as source_module
 from hideseek.data.cache import Cache
+from hideseek.data.drawn import PhantomSource
 from hideseek.data.phantom import PhantomRecipe
-from hideseek.data.source import ManifestSource, PhantomSource
+from hideseek.data.source import ManifestSource
 from hideseek.errors import UserError
 
 CLASSES = ("normal", "pneumonia", "covid19")
@@ -31,7 +33,8 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Manif
             **{"name": "manifest", "manifest": "raw/manifest.csv", "root": None, "splits": "auto"},
             **{"cache": None, "task": "classify", "classes": CLASSES, "size": 48},
             **{"preprocess": "paper", "segmenter": str(weights), "split_seed": 0},
-            "folder": "cache",
+            **{"windowing": "minmax", "folds": None, "fold": 0, "duplicates": 0.985},
+            **{"strict": False, "folder": "cache"},
         }
         return ManifestSource(**{**settings, **changes})
 
@@ -39,6 +42,12 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Manif
 
 
 Make = Callable[..., ManifestSource]
+
+
+def splits_of(source: ManifestSource) -> list[str]:
+    survey = source.prepare().survey
+    assert survey is not None
+    return survey.rows.get_column("split").to_list()
 
 
 def refused(source: ManifestSource, image_size: int = 48) -> str:
@@ -50,25 +59,30 @@ def refused(source: ManifestSource, image_size: int = 48) -> str:
 
 def test_prepare_then_ready(image_folder: Folder, make: Make, tmp_path: Path) -> None:
     image_folder()
-    path, report = make().prepare()
-    assert report is not None
-    assert len(report.rows) == 12
+    prepared = make().prepare()
+    path = prepared.cache
+    assert prepared.fresh
+    assert len(Cache(path)) == 12
     assert path.parent == Path("cache")
     assert make().ready(48) == make().ready(32) == path
     manifest = pl.read_csv(path.with_suffix(".manifest.csv"), infer_schema=False)
     assert manifest.get_column("split").to_list() == Cache(path).table["split"].to_list()
-    assert pl.read_csv(path.with_suffix(".problems.csv")).is_empty()
-    assert len(list((tmp_path / "cache").iterdir())) == 3
+    problems = pl.read_csv(path.with_suffix(".problems.csv"), infer_schema=False)
+    assert set(problems["kind"]) <= {"small", "unlike", "upside_down"}  # it is a drawing
+    folders = [entry for entry in (tmp_path / "cache").iterdir() if entry.is_dir()]
+    assert {folder.name.split("-")[0] for folder in folders} == {"inspection", "manifest"}
+    assert len(list((tmp_path / "cache").iterdir())) == 3 + len(folders)
 
 
 def test_second_prepare_does_no_work(
     image_folder: Folder, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image_folder()
-    path, _ = make().prepare()
+    path = make().prepare().cache
     before = path.stat().st_mtime_ns
     monkeypatch.delattr(source_module, "build_cache")
-    assert make().prepare() == (path, None)
+    again = make().prepare()
+    assert (again.cache, again.fresh) == (path, False)
     assert path.stat().st_mtime_ns == before
 
 
@@ -116,8 +130,8 @@ def test_the_named_command_builds_what_was_missing(make: Make, changes: dict[str
 
 def test_larger_cache_serves_smaller_images(image_folder: Folder, make: Make) -> None:
     image_folder()
-    large, _ = make(size=64).prepare()
-    largest, _ = make(size=96).prepare()
+    large = make(size=64).prepare().cache
+    largest = make(size=96).prepare().cache
     assert make(size=48).ready(48) == large
     assert make(size=48).ready(65) == largest
     assert "no cache of 97 px" in refused(make(size=48), 97)
@@ -139,24 +153,22 @@ def test_changed_data_or_settings_need_another_cache(image_folder: Folder, make:
 def test_splits_beside_the_manifest_are_picked_up(image_folder: Folder, make: Make) -> None:
     root = image_folder(splits=False)
     with pytest.raises(UserError, match="too few"):
-        make(splits=None).table()
+        make(splits=None, inspect=False).prepare()
     turn = ("test", "val", "train")
     lines = [f"{number}.png,{turn[number % 3]}" for number in range(12)]
     (root / "splits.csv").write_text("\n".join(["image,split", *lines]))
-    assert make().table().get_column("split").to_list() == list(turn) * 4
+    assert splits_of(make()) == list(turn) * 4
     (root / "splits.csv").rename(root / "own.csv")
-    table = make(splits=str(root / "own.csv")).table()
-    assert table.get_column("split").to_list() == list(turn) * 4
+    assert splits_of(make(splits=str(root / "own.csv"))) == list(turn) * 4
     with pytest.raises(UserError, match=r"absent\.csv: no such file"):
-        make(splits="absent.csv").table()
+        make(splits="absent.csv").prepare()
 
 
 def test_root_may_lie_elsewhere(image_folder: Folder, make: Make, tmp_path: Path) -> None:
     root = image_folder()
     (root / "manifest.csv").rename(tmp_path / "list.csv")
-    _, report = make(manifest="list.csv", root="raw").prepare()
-    assert report is not None
-    assert report.problems == []
+    prepared = make(manifest="list.csv", root="raw").prepare()
+    assert len(Cache(prepared.cache)) == 12
 
 
 def test_build_without_being_asked(image_folder: Folder, make: Make) -> None:
@@ -168,7 +180,7 @@ def test_build_without_being_asked(image_folder: Folder, make: Make) -> None:
 
 def test_segment_takes_rows_with_masks_and_no_weights(image_folder: Folder, make: Make) -> None:
     image_folder()
-    path, _ = make(task="segment", segmenter="absent.pt").prepare()
+    path = make(task="segment", segmenter="absent.pt").prepare().cache
     assert Cache(path).recipe.segmenter_hash == ""
     with pytest.raises(UserError, match=r"absent\.pt: no such checkpoint"):
         make(segmenter="absent.pt").prepare()
@@ -183,12 +195,12 @@ def test_replaced_and_added_files_need_another_cache(image_folder: Folder, make:
     name = pl.read_csv(root / "manifest.csv", infer_schema=False).item(0, "path")
     kept = (root / name).read_bytes()
     (root / name).unlink()
-    path, report = make().prepare()
-    assert report is not None and len(report.rows) == 11
+    path = make().prepare().cache
+    assert len(Cache(path)) == 11
     (root / name).write_bytes(kept)
     assert "no cache" in refused(make())
-    again, report = make().prepare()
-    assert again != path and report is not None and len(report.rows) == 12
+    again = make().prepare().cache
+    assert again != path and len(Cache(again)) == 12
 
 
 def test_another_root_is_other_data(image_folder: Folder, make: Make, tmp_path: Path) -> None:
@@ -206,16 +218,80 @@ def test_the_manifests_own_split_goes_before_a_file_beside_it(
     manifest = pl.read_csv(root / "manifest.csv", infer_schema=False)
     turned = manifest.select("path", pl.lit("train").alias("split"))
     turned.write_csv(root / "splits.csv")
-    assert make().table()["split"].to_list() == manifest["split"].to_list()
+    assert splits_of(make()) == manifest["split"].to_list()
 
 
 def test_each_phantom_has_its_own_cache(make: Make) -> None:
     paths = []
     for carriers, strength in ((("opacity",), 1.0), (("marker",), 1.0), (("opacity",), 0.5)):
         recipe = PhantomRecipe(carriers=carriers, strength=strength, size=64, images=60)
-        source = PhantomSource(recipe, make(name="phantom", splits=None, build=True))
+        source = PhantomSource(recipe, make(name="phantom", splits=None, build=True, inspect=False))
         paths.append(source.ready(32))
         assert source.ready(32) == paths[-1]
     assert len(set(paths)) == 3
     pixels = {b"".join(Cache(path)[row][0].tobytes() for row in range(60)) for path in paths}
     assert len(pixels) == 3
+
+
+def test_strict_stops_at_a_warning_and_says_where(image_folder: Folder, make: Make) -> None:
+    root = image_folder()
+    (root / "3.png").write_text("<html>")
+    with pytest.raises(UserError, match=r"strict=true: .*1 no_image.*problems\.csv"):
+        make(strict=True).prepare()
+    assert not list(Path("cache").glob("*.h5"))
+    assert len(Cache(make().prepare().cache)) == 11
+
+
+def test_folds_test_every_image_once(image_folder: Folder, make: Make) -> None:
+    root = image_folder(images=48, splits=False)
+    tested = []
+    for fold in range(3):
+        table = Cache(make(splits=None, folds=3, fold=fold).prepare().cache).table
+        tested += table.filter(pl.col("split") == "test")["image_id"].to_list()
+        assert set(table["split"]) == {"train", "val", "test"}
+    assert sorted(tested) == sorted(pl.read_csv(root / "manifest.csv")["path"])
+
+
+def test_mutated_manifests_end_in_one_line_or_a_whole_cache(
+    image_folder: Folder, make: Make, tmp_path: Path
+) -> None:
+    root = image_folder(images=12, shape=(40, 40))
+    original = (root / "manifest.csv").read_bytes()
+    outcomes = set()
+    for seed in range(200):
+        (root / "manifest.csv").write_bytes(mutated(original, seed))
+        source = make(splits=None, size=32, folder=f"cache{seed}")
+        try:
+            cache = Cache(source.prepare().cache)
+        except UserError as error:
+            assert "\n" not in str(error)
+            assert not list(Path(f"cache{seed}").glob("*.h5"))
+            outcomes.add("refused")
+        else:
+            assert 0 < len(cache) <= 13
+            outcomes.add("used")
+        outside = {"raw", "weights.pt", *(f"cache{number}" for number in range(seed + 1))}
+        assert {entry.name for entry in tmp_path.iterdir()} <= outside
+    assert outcomes == {"refused", "used"}
+
+
+def mutated(content: bytes, seed: int) -> bytes:
+    """Flip, cut, repeat or replace something."""
+    rng = np.random.default_rng(seed)
+    data = bytearray(content)
+    words = [b"../" * 9, b"/etc/passwd", b"\xff\xfe\x00", b'"', b",,,", b"\n", b"\r", b"=1+1",
+             "Größe 胸.png".encode(), b"nan", b"test", b"x" * 70_000]  # fmt: skip
+    for _ in range(int(rng.integers(1, 6))):
+        at = int(rng.integers(0, len(data)))
+        match int(rng.integers(0, 5)):
+            case 0:
+                data[at] ^= 1 << int(rng.integers(0, 8))
+            case 1:
+                del data[at : at + int(rng.integers(1, 60))]
+            case 2:
+                data[at:at] = words[int(rng.integers(0, len(words)))]
+            case 3:
+                data[at:at] = data[at : at + int(rng.integers(1, 200))]
+            case 4:
+                data = data[: max(at, 1)]
+    return bytes(data)
