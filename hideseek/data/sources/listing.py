@@ -21,6 +21,9 @@ from hideseek.errors import UserError
 COLUMNS = ("path", "label", "source", "patient_id", "split", "view", "modality", "mask", "finding")
 """The columns a listing always has, text; a reader adds what its source knows (age, sex ...)."""
 
+MANY = 1000
+"""Absent files of one table above which they are counted in one finding and not listed each."""
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".dcm")
 
 
@@ -126,6 +129,12 @@ def column(rows: Sequence[dict[str, str]], names: Sequence[str], path: Path) -> 
     )
 
 
+def optional(rows: Sequence[dict[str, str]], name: str) -> str:
+    """Find a column as `column` does; "" where there is none."""
+    present = {_bare(each): each for each in reversed(list(rows[0] if rows else ()))}
+    return present.get(_bare(name), "")
+
+
 def _bare(name: str) -> str:
     return name.lower().replace("_", "").replace(" ", "")
 
@@ -176,6 +185,77 @@ class FileIndex:
             return self._lower[name.lower()]
         alike = self._stem.get(_stem(name), [])
         return alike[0] if len(alike) == 1 else None
+
+
+class Matcher:
+    """Joins the rows of a source's table to its files, and reports what does not fit.
+
+    Attributes:
+        problems: findings so far.
+    """
+
+    def __init__(self, index: FileIndex, table: str) -> None:
+        """Take the files and the table's path, which findings name."""
+        self.index, self.table = index, table
+        self.problems: list[Problem] = []
+        self._absent: list[str] = []
+        self._rows: dict[str, dict[str, str]] = {}
+        self._conflicts: set[str] = set()
+
+    def add(self, name: str, row: dict[str, str]) -> None:
+        """Take one row of the table: the file that it names, and its columns but for `path`."""
+        self.add_file(self.index.find(name), name, row)
+
+    def add_file(self, path: str | None, name: str, row: dict[str, str]) -> None:
+        """Take one row whose file was found elsewhere, or not at all; see `add`."""
+        if path is None:
+            self._absent.append(name)
+            return
+        if PurePosixPath(path).name != name and PurePosixPath(path).stem != name:
+            reason = f"listed as '{name}'"
+            self.problems.append(Problem(path, "other_extension", "info", reason, "taken"))
+        known = self._rows.setdefault(path, {"path": path, **row})
+        if known == {"path": path, **row}:
+            return
+        if known["label"] == row["label"]:
+            reason = "listed again with other columns"
+            self.problems.append(Problem(path, "duplicate_row", "info", reason, "first kept"))
+        elif path not in self._conflicts:
+            reason = f"listed as '{known['finding']}' and as '{row['finding']}'"
+            self.problems.append(Problem(path, "label_conflict", "error", reason, "left out"))
+            self._conflicts.add(path)
+
+    def listing(self, expected: str) -> Listing:
+        """Finish: report absent files and files that no row names.
+
+        Args:
+            expected: where the images were looked for, for the error message.
+
+        Raises:
+            UserError: not one listed file is there.
+        """
+        if not self._rows:
+            raise UserError(
+                f"{self.table}: none of its {len(self._absent)} images is in {expected}, which "
+                f"holds {len(self.index.files)} images"
+            )
+        if len(self._absent) > MANY:
+            reason = f"{len(self._absent)} listed files are not there, '{self._absent[0]}' first"
+            self.problems.append(
+                Problem(self.table, "listed_absent", "warning", reason, "left out")
+            )
+        else:
+            self.problems += [
+                Problem(name, "listed_absent", "warning", f"listed in {self.table}", "left out")
+                for name in self._absent
+            ]
+        self.problems += [
+            Problem(file, "unlisted", "info", f"not in {self.table}", "left out")
+            for file in self.index.files
+            if file not in self._rows
+        ]
+        rows = [row for path, row in self._rows.items() if path not in self._conflicts]
+        return listing(rows, self.problems)
 
 
 def _stem(name: str) -> str:
