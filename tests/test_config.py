@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from hideseek.config import (
     Normalize,
     Sampling,
+    Schedule,
     Selection,
     TrainConfig,
     config_folder,
@@ -32,6 +33,8 @@ from hideseek.config import (
 )
 from hideseek.data.sampler import SAMPLINGS
 from hideseek.models.inputs import NORMALIZATIONS
+from hideseek.tasks.segment import LOSSES
+from hideseek.tasks.supervised import SCHEDULES
 
 CONF = config_folder()
 VERBS = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -221,6 +224,8 @@ def test_recipes_are_the_papers(model, tmp_path):
     assert (augment["ratio"], augment["ratio_probability"]) == (0.1, 0.3)
     assert augment["intensity"] == [0.9, 1.1]
     assert values["model"]["optimizer"]["_target_"] == "torch.optim.Adam"
+    assert values["schedule"] == values["task"]["module"]["schedule"] == "constant"
+    assert values["ema_decay"] is None
     assert values["trainer"]["max_epochs"] == values["epochs"]
     # What is set at the top reaches the batches and the optimiser.
     for key in ("batch_size", "image_size", "sampling", "selection", "seed"):
@@ -230,15 +235,49 @@ def test_recipes_are_the_papers(model, tmp_path):
 
 
 def test_the_recipe_of_the_papers_segmenter(tmp_path):
-    given = ["task=segment", "model=unet", "data=lungs", "augment=none"]
-    with composed("train", given, tmp_path) as config:
+    with composed("train", ["experiment=paper_segmentation"], tmp_path) as config:
         values = plain(config)
+        assert config.hydra.runtime.choices["model"] == "unet"
+        assert config.hydra.sweep.subdir == "unet-original-s0"
+    optimizer = {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 1e-4}
+    assert values["model"]["optimizer"] == optimizer
+    assert values["model"]["net"] == {"_target_": "hideseek.models.unet.unet"}
+    module = values["task"]["module"]
+    assert (module["loss"], module["schedule"]) == ("cross_entropy", "constant")
+    assert (values["ema_decay"], values["selection"]) == (None, "validation")
+    assert values["data"]["preprocess"] == "letterbox"
+    assert values["sweep"] == "paper_segmentation"
     assert (values["batch_size"], values["epochs"], values["learning_rate"]) == (1, 50, 1e-4)
     assert (values["image_size"], values["data"]["size"]) == (512, 512)
     assert (values["normalize"], values["sampling"]) == ("standardize", "natural")
     assert values["class_weights"] == []
     assert values["augment"] is None
     assert values["datamodule"]["task"] == "segment"
+
+
+def test_the_recipe_of_the_segmenter_that_comes_along(tmp_path):
+    with composed("train", ["experiment=segment_lungs"], tmp_path) as config:
+        values = plain(config)
+    optimizer = {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 2e-3}
+    assert values["model"]["optimizer"] == {**optimizer, "weight_decay": 1e-2}
+    assert (values["batch_size"], values["epochs"], values["image_size"]) == (8, 100, 256)
+    module = values["task"]["module"]
+    assert (module["loss"], module["schedule"]) == ("cross_entropy_dice", "onecycle")
+    assert values["ema_decay"] == 0.995
+    assert values["augment"]["_target_"] == "hideseek.data.lung_augment.LungAugmentation"
+
+
+def test_loss_schedule_and_averaging_are_settings(tmp_path):
+    given = ["experiment=segment_lungs", "task.loss=cross_entropy", "schedule=constant"]
+    with composed("train", [*given, "ema_decay=null"], tmp_path) as config:
+        values = plain(config)
+    module = values["task"]["module"]
+    assert (module["loss"], module["schedule"]) == ("cross_entropy", "constant")
+    assert values["ema_decay"] is None
+    with composed("train", ["model=resnet50", "schedule=onecycle"], tmp_path) as config:
+        assert plain(config)["task"]["module"]["schedule"] == "onecycle"
+    assert tuple(Schedule) == SCHEDULES
+    assert LOSSES == ("cross_entropy", "cross_entropy_dice")
 
 
 def test_vgg11_is_the_papers_codes_and_can_be_its_texts(tmp_path):
@@ -299,6 +338,8 @@ def test_a_wrong_choice_lists_the_right_ones(tmp_path):
         "seed=1.5",
         "selection=test",
         "sampling=random",
+        "schedule=cosine",
+        "ema_decay=much",
         "normalize=unit",
         "epochs=many",
         "class_weights=[a]",
@@ -346,6 +387,8 @@ def test_the_hash_is_of_all_that_decides_the_outcome(tmp_path):
             "epochs=3",
             "batch_size=4",
             "learning_rate=0.5",
+            "schedule=onecycle",
+            "ema_decay=0.9",
             "image_size=64",
             "weights=elsewhere.pt",
             "sampling=natural",
@@ -361,7 +404,7 @@ def test_the_hash_is_of_all_that_decides_the_outcome(tmp_path):
     }
     changed |= {hash_of([*given[1:], "model=alexnet"], tmp_path)}
     changed |= {hash_of([given[0], "roi=lungs_framed", given[2]], tmp_path)}
-    assert len(changed) == 17
+    assert len(changed) == 19
     assert hash_of(given, tmp_path) not in changed
 
 

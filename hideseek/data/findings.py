@@ -22,7 +22,7 @@ FLAT = 2.0
 """Grey levels; an image whose standard deviation is below shows nothing."""
 
 MODALITIES = ("", "?", "x-ray", "xray", "cr", "dx", "dr", "cxr", "rg", "radiograph")
-CT_VIEWS = ("axial", "coronal", "sagittal")
+CT_VIEWS = ("ct", "axial", "coronal", "sagittal")
 LATERAL_VIEWS = ("l", "ll", "rl", "lat")
 FACTS = ("width", "height", "bit_depth", "format", "sha256", "window")
 HEADER = ("view", "age", "sex", "pixel_spacing", "modality")

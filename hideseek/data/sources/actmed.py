@@ -1,4 +1,7 @@
-"""Actualmed COVID-19 chest X-ray initiative (agchung/Actualmed-COVID-chestxray-dataset)."""
+"""Actualmed COVID-19 chest X-ray initiative (agchung/Actualmed-COVID-chestxray-dataset).
+
+One of the readers between raw data and the manifest. `metadata.csv` has a row an image.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from hideseek.data.sources.listing import (
     column,
     read_rows,
     source_folder,
+    spellings,
 )
+
+KEPT = ("age", "sex", "offset", "survival")
 
 
 def read(root: Path, folder: str = "Actualmed-COVID-chestxray-dataset") -> Listing:
@@ -28,13 +34,14 @@ def read(root: Path, folder: str = "Actualmed-COVID-chestxray-dataset") -> Listi
     Raises:
         UserError: no table, no column that it needs, or no image.
     """
-    place = source_folder(root, folder, "images", "metadata.csv and images/")
+    place = source_folder(root, folder, "metadata.csv", "metadata.csv and images/")
     table = PurePosixPath(place, "metadata.csv").as_posix()
     rows = read_rows(root / table)
     name, patient, finding, view, modality = (
         column(rows, (name,), root / table)
         for name in ("imagename", "patientid", "finding", "view", "modality")
     )
+    kept = spellings(rows, KEPT)
     matcher = Matcher(FileIndex(root, PurePosixPath(place, "images").as_posix()), table)
     for row in rows:
         matcher.add(
@@ -46,6 +53,7 @@ def read(root: Path, folder: str = "Actualmed-COVID-chestxray-dataset") -> Listi
                 "view": row[view],
                 "modality": row[modality],
                 "finding": row[finding],
+                **{key: row[spelled] for key, spelled in kept.items()},
             },
         )
     return matcher.listing(f"{place or '.'}/images")

@@ -1,11 +1,12 @@
 """Figure 1 COVID-19 chest X-ray initiative (agchung/Figure1-COVID-chestxray-dataset).
 
-`metadata.csv` is not UTF-8 and names no files: an image is
-called like its patient, with a letter where there are several.
+One of the readers between raw data and the manifest. `metadata.csv` is not UTF-8 and names no
+files: an image is called like its patient, with a letter where there are several.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 
 from hideseek.data.sources.labels import paper_class
@@ -16,7 +17,12 @@ from hideseek.data.sources.listing import (
     column,
     read_rows,
     source_folder,
+    spellings,
 )
+
+KEPT = ("age", "sex", "offset", "survival")
+LETTER = re.compile(r"(?<=\d)[a-z]$")
+"""Tells the images of one patient apart."""
 
 
 def read(root: Path, folder: str = "Figure1-COVID-chestxray-dataset") -> Listing:
@@ -32,12 +38,13 @@ def read(root: Path, folder: str = "Figure1-COVID-chestxray-dataset") -> Listing
     Raises:
         UserError: no table, no column that it needs, or no image.
     """
-    place = source_folder(root, folder, "images", "metadata.csv and images/")
+    place = source_folder(root, folder, "metadata.csv", "metadata.csv and images/")
     table = PurePosixPath(place, "metadata.csv").as_posix()
     rows = read_rows(root / table)
     patient, finding, view, modality = (
         column(rows, (name,), root / table) for name in ("patientid", "finding", "view", "modality")
     )
+    kept = spellings(rows, KEPT)
     matcher = Matcher(FileIndex(root, PurePosixPath(place, "images").as_posix()), table)
     for row in rows:
         matcher.add(
@@ -45,11 +52,11 @@ def read(root: Path, folder: str = "Figure1-COVID-chestxray-dataset") -> Listing
             {
                 "label": paper_class(row[finding]),
                 "source": "fig1",
-                "patient_id": f"fig1_{row[patient].rstrip('abcdefgh')}",
+                "patient_id": f"fig1_{LETTER.sub('', row[patient])}",
                 "view": row[view],
                 "modality": row[modality],
                 "finding": row[finding],
-                **{name: row[name] for name in ("age", "sex", "offset") if name in row},
+                **{key: row[spelled] for key, spelled in kept.items()},
             },
         )
     return matcher.listing(f"{place or '.'}/images")

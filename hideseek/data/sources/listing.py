@@ -7,8 +7,10 @@ rows without a class stay in, marked by `view`, `modality` and an empty `label`.
 
 from __future__ import annotations
 
+import csv
 import io
 import os
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -23,6 +25,12 @@ COLUMNS = ("path", "label", "source", "patient_id", "split", "view", "modality",
 
 MANY = 1000
 """Absent files of one table above which they are counted in one finding and not listed each."""
+
+END = "\0end of table"
+"""A last row of `read_rows` alone: where it is not one of its own, a quote is still open."""
+
+SHOWN = 300
+"""Characters of a table's header that an error message shows."""
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".dcm")
 
@@ -62,8 +70,12 @@ def source_folder(root: Path, folder: str, marker: str, expected: str) -> str:
         The folder relative to `root`, "" where it is `root` itself.
 
     Raises:
-        UserError: neither holds the marker; the message says what was expected and what is there.
+        UserError: neither holds the marker, and the message says what was expected and what is
+            there; or `folder` leaves the root.
     """
+    pure = PurePosixPath(folder)
+    if pure.is_absolute() or ".." in pure.parts or "\0" in folder:
+        raise UserError(f"folder={folder!r} leaves the data root; give a path relative to it")
     for place in dict.fromkeys((folder, "")):
         if (root / place / marker).exists():
             return place
@@ -79,12 +91,12 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """Read a source's CSV as text, whatever its encoding.
 
     UTF-8 (with or without byte order mark) is tried first, then Windows-1252, which decodes
-    anything. Names and values are stripped; rows may be shorter than the header; rows without any
-    value are skipped; a column without a name is dropped; of two columns with one name the first
-    counts.
+    anything. Names and values are stripped, and line breaks in them become blanks; rows may be
+    shorter or longer than the header; rows without any value are skipped; a column without a name
+    is dropped; of two columns with one name the first counts.
 
     Raises:
-        UserError: the file is absent, empty or no table.
+        UserError: the file is absent, empty or no table, or a quote in it is never closed.
     """
     try:
         content = path.read_bytes()
@@ -95,15 +107,20 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     except UnicodeDecodeError:
         text = content.decode("cp1252", errors="replace")
     try:
-        table = pl.read_csv(
-            io.StringIO(text), infer_schema=False, has_header=False, truncate_ragged_lines=True
-        )
-    except pl.exceptions.PolarsError as error:
-        reason = (str(error).strip() or "unreadable").splitlines()[0]
-        raise UserError(f"{path}: not a CSV table ({reason})") from None
-    header, *body = ([(value or "").strip() for value in row] for row in table.iter_rows())
-    rows = [dict(zip(reversed(header), reversed(row), strict=True)) for row in body if any(row)]
-    return [{name: row[name] for name in header if name} for row in rows]
+        cells = list(csv.reader(io.StringIO(f"{text}\n{END}", newline="")))
+    except csv.Error as error:
+        raise UserError(f"{path}: not a CSV table ({error})") from None
+    if cells.pop() != [END]:  # rows swallowed without a word, otherwise
+        raise UserError(f"{path}: not a CSV table (a quote is never closed)")
+    clean = [[" ".join(cell.splitlines()).strip() for cell in row] for row in cells]
+    header, *body = [row for row in clean if any(row)] or [[]]
+    if not header:
+        raise UserError(f"{path}: not a CSV table (it is empty)")
+    places: dict[str, int] = {}
+    for at, name in enumerate(header):
+        if name:
+            places.setdefault(name, at)
+    return [{name: row[at] if at < len(row) else "" for name, at in places.items()} for row in body]
 
 
 def column(rows: Sequence[dict[str, str]], names: Sequence[str], path: Path) -> str:
@@ -124,15 +141,19 @@ def column(rows: Sequence[dict[str, str]], names: Sequence[str], path: Path) -> 
     for name in names:
         if _bare(name) in present:
             return present[_bare(name)]
-    raise UserError(
-        f"{path}: no column '{names[0]}'; it has {', '.join(rows[0]) if rows else 'no rows'}"
-    )
+    seen = textwrap.shorten(", ".join(rows[0]), SHOWN, placeholder=" ...") if rows else "no rows"
+    raise UserError(f"{path}: no column '{names[0]}'; it has {seen}")
 
 
 def optional(rows: Sequence[dict[str, str]], name: str) -> str:
     """Find a column as `column` does; "" where there is none."""
     present = {_bare(each): each for each in reversed(list(rows[0] if rows else ()))}
     return present.get(_bare(name), "")
+
+
+def spellings(rows: Sequence[dict[str, str]], names: Sequence[str]) -> dict[str, str]:
+    """Map those of `names` that a table has to the table's own spelling of them."""
+    return {name: spelled for name in names if (spelled := optional(rows, name))}
 
 
 def _bare(name: str) -> str:
@@ -162,16 +183,16 @@ class FileIndex:
                 if name.lower().endswith(tuple(suffixes))
             ]
         self._exact: dict[str, str] = {}
-        self._lower: dict[str, str] = {}
+        self._lower: dict[str, list[str]] = {}
         self._stem: dict[str, list[str]] = {}
         for file in self.files:
             pure = PurePosixPath(file)
             self._exact.setdefault(pure.name, file)
-            self._lower.setdefault(pure.name.lower(), file)
+            self._lower.setdefault(pure.name.lower(), []).append(file)
             self._stem.setdefault(_stem(pure.name), []).append(file)
 
     def find(self, name: str) -> str | None:
-        """Find a file by its name: exactly, in another case, or alone under another extension.
+        """Find a file by its name: exactly, or as the only one in another case or extension.
 
         Args:
             name: file name without folders, with or without extension.
@@ -181,9 +202,7 @@ class FileIndex:
         """
         if name in self._exact:
             return self._exact[name]
-        if name.lower() in self._lower:
-            return self._lower[name.lower()]
-        alike = self._stem.get(_stem(name), [])
+        alike = self._lower.get(name.lower()) or self._stem.get(_stem(name), [])
         return alike[0] if len(alike) == 1 else None
 
 
@@ -214,11 +233,13 @@ class Matcher:
         if PurePosixPath(path).name != name and PurePosixPath(path).stem != name:
             reason = f"listed as '{name}'"
             self.problems.append(Problem(path, "other_extension", "info", reason, "taken"))
-        known = self._rows.setdefault(path, {"path": path, **row})
-        if known == {"path": path, **row}:
+        if path not in self._rows:
+            self._rows[path] = {"path": path, **row}
             return
+        known = self._rows[path]
         if known["label"] == row["label"]:
-            reason = "listed again with other columns"
+            same = known == {"path": path, **row}
+            reason = "listed again, " + ("alike" if same else "with other columns")
             self.problems.append(Problem(path, "duplicate_row", "info", reason, "first kept"))
         elif path not in self._conflicts:
             reason = f"listed as '{known['finding']}' and as '{row['finding']}'"
@@ -235,9 +256,10 @@ class Matcher:
             UserError: not one listed file is there.
         """
         if not self._rows:
+            first = f"; the first is named '{self._absent[0]}'" if self._absent else ""
             raise UserError(
-                f"{self.table}: none of its {len(self._absent)} images is in {expected}, which "
-                f"holds {len(self.index.files)} images"
+                f"{self.table}: none of its {len(self._absent)} images is in {expected}, "
+                f"which holds {len(self.index.files)} images{first}"
             )
         if len(self._absent) > MANY:
             reason = f"{len(self._absent)} listed files are not there, '{self._absent[0]}' first"

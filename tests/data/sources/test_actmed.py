@@ -11,7 +11,6 @@ from tests.data.sources.layout import (
     files,
     kinds,
     refuses,
-    same_patients,
     survive_damage,
 )
 
@@ -20,6 +19,7 @@ TABLE = (
     "ANON1,,,,,PA,X-ray,CR.1.2.840.1.png,Inconclusive\n"
     "ANON2,,,,No finding,PA,X-ray,DX.1.2.840.2.png,\n"
     "ANON2,,,,COVID-19,PA,X-ray,DX.1.2.840.3.png,\n"
+    "ANON3,,,,COVID-19,AP,X-ray,CR.1.2.840.4.png,\n"
 )
 
 
@@ -27,6 +27,7 @@ TABLE = (
 def root(tmp_path: Path) -> Path:
     place = tmp_path / "Actualmed-COVID-chestxray-dataset"
     files(place, ["images/CR.1.2.840.1.png", "images/DX.1.2.840.2.png"])
+    files(place, ["images/CR.1.2.840.4.jpg"])
     (place / "metadata.csv").write_text(TABLE)
     return tmp_path
 
@@ -37,18 +38,26 @@ def test_layout(root: Path) -> None:
     assert rows["CR.1.2.840.1.png"]["label"] == ""
     assert rows["DX.1.2.840.2.png"]["label"] == "normal"
     assert rows["DX.1.2.840.2.png"]["patient_id"] == "actmed_ANON2"
-    assert kinds(found) == {"listed_absent": ["DX.1.2.840.3.png"]}
+    assert rows["CR.1.2.840.4.jpg"]["view"] == "AP"
+    assert "Inconclusive" not in rows["CR.1.2.840.1.png"].values()
+    assert kinds(found) == {
+        "other_extension": ["Actualmed-COVID-chestxray-dataset/images/CR.1.2.840.4.jpg"],
+        "listed_absent": ["DX.1.2.840.3.png"],
+    }
 
 
 def test_damage(root: Path) -> None:
     place = root / "Actualmed-COVID-chestxray-dataset"
     survive_damage(actmed.read, root, place / "metadata.csv")
-    (place / "images/CR.1.2.840.1.png").unlink()
-    (place / "images/DX.1.2.840.2.png").unlink()
-    refuses(actmed.read, root, "none of its 3 images is in", "which holds 0 images")
+    for image in (place / "images").iterdir():
+        image.unlink()
+    refuses(actmed.read, root, "none of its 4 images is in", "which holds 0 images")
+    (place / "metadata.csv").unlink()
+    refuses(actmed.read, root, "expected metadata.csv and images/; saw images/")
 
 
 def test_real_collection(pack: Path) -> None:
     found = actmed.read(pack)
-    same_patients(agree(pack, found, ["actmed"], ["label", "source", "view"]))
-    assert len(kinds(found)["listed_absent"]) == 238 - 54
+    agree(pack, found, ["actmed"], ["label", "source", "view", "patient_id"])
+    assert found.rows.height == 54
+    assert {kind: len(names) for kind, names in kinds(found).items()} == {"listed_absent": 238 - 54}

@@ -11,7 +11,6 @@ from tests.data.sources.layout import (
     files,
     kinds,
     refuses,
-    same_patients,
     survive_damage,
 )
 
@@ -21,6 +20,7 @@ TABLE = (
     "COVID-00003a,8,M,28,,AP,X-ray,\n"
     "COVID-00003b,9,M,28,No finding,AP,X-ray,\n"
     "COVID-00009,9,M,28,COVID-19,AP,X-ray,\n"
+    "COVID-00010,,F,50+,Pneumonia,,X-ray,\n"
 )
 
 
@@ -28,6 +28,7 @@ TABLE = (
 def root(tmp_path: Path) -> Path:
     place = tmp_path / "Figure1-COVID-chestxray-dataset"
     files(place, ["images/COVID-00001.jpg", "images/COVID-00003a.png", "images/COVID-00003b.png"])
+    files(place, ["images/covid-00010.JPG"])
     (place / "metadata.csv").write_bytes(TABLE.encode("latin-1"))
     return tmp_path
 
@@ -39,11 +40,16 @@ def test_layout(root: Path) -> None:
         "COVID-00001.jpg": "covid19",
         "COVID-00003a.png": "",
         "COVID-00003b.png": "normal",
+        "covid-00010.JPG": "pneumonia",
     }
     assert rows["COVID-00003a.png"]["patient_id"] == "fig1_COVID-00003"
     assert rows["COVID-00001.jpg"]["view"] == "AP erect"
     assert "notes" not in found.rows.columns
-    assert kinds(found) == {"listed_absent": ["COVID-00009"]}
+    assert (rows["covid-00010.JPG"]["age"], rows["covid-00010.JPG"]["sex"]) == ("50+", "F")
+    assert kinds(found) == {
+        "other_extension": ["Figure1-COVID-chestxray-dataset/images/covid-00010.JPG"],
+        "listed_absent": ["COVID-00009"],
+    }
 
 
 def test_damage(root: Path) -> None:
@@ -53,4 +59,6 @@ def test_damage(root: Path) -> None:
 
 
 def test_real_collection(pack: Path) -> None:
-    same_patients(agree(pack, figure1.read(pack), ["fig1"], ["label", "source", "view"]))
+    found = figure1.read(pack)
+    agree(pack, found, ["fig1"], ["label", "source", "view", "patient_id"])
+    assert (found.rows.height, found.problems) == (55, [])
