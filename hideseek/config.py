@@ -41,6 +41,13 @@ class Sampling(StrEnum):
     natural = "natural"
 
 
+class Schedule(StrEnum):
+    """How the learning rate goes; see `hideseek.tasks.supervised.SupervisedTask`."""
+
+    constant = "constant"
+    onecycle = "onecycle"
+
+
 @dataclass
 class TrainConfig:
     """One cell: a model, a representation and a seed, and all that its training needs."""
@@ -52,6 +59,8 @@ class TrainConfig:
     batch_size: int = MISSING
     image_size: int = MISSING
     learning_rate: float = MISSING
+    schedule: Schedule = Schedule.constant
+    ema_decay: float | None = None
     class_weights: list[float] = field(default_factory=list)
     sampling: Sampling = MISSING
     selection: Selection = Selection.validation

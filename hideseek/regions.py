@@ -36,18 +36,28 @@ def mask_state(mask: Mask) -> MaskState:
     return (MaskState.empty, MaskState.single, MaskState.ok)[len(_largest(mask, keep=2)[1])]
 
 
-def lung_components(mask: Mask, keep: int = 2) -> Mask:
+def lung_components(
+    mask: Mask, keep: int = 2, fill_holes: bool = False, least_area: float = 0.0
+) -> Mask:
     """Keep the largest 8-connected components (paper, Methods; its code keeps two).
 
     Args:
         mask: bool [H, W].
         keep: how many; of equal areas the one met first, row by row, wins.
+        fill_holes: whether what a component encloses becomes lung. Not in the paper.
+        least_area: share of the image; smaller components are no lung. Not in the paper.
 
     Returns:
         A new bool [H, W].
     """
-    labels, kept, _ = _largest(mask, keep)
-    return np.isin(np.arange(labels.max() + 1), kept)[labels]
+    labels, kept, stats = _largest(mask, keep)
+    kept = kept[stats[:, cv2.CC_STAT_AREA] >= least_area * mask.size]
+    lungs = np.isin(np.arange(labels.max() + 1), kept)[labels]
+    if fill_holes:
+        outlines, _ = cv2.findContours(_as_bytes(lungs), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        filled = np.zeros(mask.shape, np.uint8)
+        lungs = cv2.drawContours(filled, outlines, -1, 1, cv2.FILLED).astype(np.bool_)
+    return lungs
 
 
 def lung_boxes(mask: Mask) -> Boxes:

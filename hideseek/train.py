@@ -27,10 +27,12 @@ from torch import nn
 from hideseek import record, tracking
 from hideseek.check import check
 from hideseek.checkpoint import NetworkCard, load_network, load_weights
-from hideseek.config import plain
+from hideseek.config import Selection, plain
 from hideseek.data.datamodule import CxrDataModule
+from hideseek.report.segmentation import write_segmentation
 from hideseek.seeds import stream
-from hideseek.tasks.evaluate import measure_masks, metrics_of_predictions, predict_classes, table_2
+from hideseek.tasks.averaging import averaged_weights
+from hideseek.tasks.evaluate import measure_masks, metrics_of_predictions, predict_classes
 
 log = logging.getLogger(__name__)
 
@@ -110,15 +112,18 @@ def _network(config: DictConfig) -> tuple[nn.Module, NetworkCard]:
 def _trainer(
     config: DictConfig, folder: Path, logger: Logger | None
 ) -> tuple[lightning.Trainer, ModelCheckpoint]:
-    best = ModelCheckpoint(
-        folder / "checkpoints",
-        filename="best",
-        monitor=config.task.monitor,
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
-    )
-    callbacks: list[Callback] = [best, tracking.History(folder)]
+    saved = [
+        ModelCheckpoint(
+            folder / "checkpoints",
+            filename=name,
+            monitor=monitor,
+            mode="max",
+            save_last=name == "best",
+            enable_version_counter=False,
+        )
+        for name, monitor in _choices(config).items()
+    ]
+    callbacks: list[Callback] = [*saved, tracking.History(folder)]
     if sys.stdout.isatty():
         callbacks.append(RichProgressBar())
     trainer: lightning.Trainer = instantiate(
@@ -127,9 +132,20 @@ def _trainer(
         logger=logger or False,
         enable_progress_bar=sys.stdout.isatty(),
     )
+    if config.ema_decay is not None:
+        device = trainer.strategy.root_device
+        trainer.callbacks.insert(0, averaged_weights(config.ema_decay, device))  # type: ignore[attr-defined]
     if trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // trainer.world_size))
-    return trainer, best
+    return trainer, saved[0]
+
+
+def _choices(config: DictConfig) -> dict[str, str]:
+    """Name the checkpoints that are kept, the chosen one first, and the score each has most of."""
+    monitor = str(config.task.monitor)
+    if config.task.name == "segment" and config.selection == Selection.paper:
+        return {"best": monitor.replace("val/", "test/", 1), "validation": monitor}
+    return {"best": monitor}
 
 
 def _test(
@@ -137,21 +153,19 @@ def _test(
 ) -> dict[str, float]:
     """Read the test set with the chosen weights and write what came out."""
     assert datamodule.cache is not None
-    net, card = _chosen(folder, config)
     batches, table = datamodule.test_dataloader(), datamodule.cache.table
-    if card.task == "segment":
-        per_image = measure_masks(net, card, batches, table, device)
-        per_image.write_csv(folder / "predictions.csv")
-        means = table_2(per_image)
-        means.write_csv(folder / "table2.csv")
-        return means.drop("source").row(-1, named=True)
+    if config.task.name == "segment":
+        choices = [_chosen(folder, config, name) for name in _choices(config)]
+        measured = [measure_masks(*choice, batches, table, device) for choice in choices]
+        return write_segmentation(folder, *measured)
+    net, card = _chosen(folder, config, "best")
     predict_classes(net, card, batches, table, device).write_csv(folder / "predictions.csv")
     written = pl.read_csv(folder / "predictions.csv", infer_schema=False)
     return metrics_of_predictions(written, card.classes)
 
 
-def _chosen(folder: Path, config: DictConfig) -> tuple[nn.Module, NetworkCard]:
-    path = folder / "checkpoints" / "best.ckpt"
+def _chosen(folder: Path, config: DictConfig, name: str) -> tuple[nn.Module, NetworkCard]:
+    path = folder / "checkpoints" / f"{name}.ckpt"
     if not str(config.model.net["_target_"]).endswith(".external"):
         return load_network(path)
     # The user's own code is rebuilt from the configuration only, never from a checkpoint.

@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from hideseek.data import phantom
 from hideseek.sweep.process import clean_environment
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -163,6 +164,75 @@ def test_two_processes_give_the_numbers_of_one(hideseek: Command, place: Path) -
             assert histories[0][name].to_numpy() == pytest.approx(
                 histories[1][name].to_numpy(), abs=1e-4
             )
+
+
+@pytest.fixture(scope="module")
+def pairs(place: Path) -> tuple[str, ...]:
+    """Draw image and mask pairs, and say how a segmenter trains on them in seconds."""
+    phantom.write(phantom.PhantomRecipe(images=60, size=64), place / "pairs")
+    given = (f"data.manifest={place}/pairs/manifest.csv", f"data.root={place}/pairs")
+    return (*given, "image_size=64", "epochs=2", "logger=csv", "trainer=cpu")
+
+
+@pytest.mark.slow
+def test_a_segmenter_on_two_processes_gives_the_numbers_of_one(
+    hideseek: Command, place: Path, pairs: tuple[str, ...]
+) -> None:
+    # Without BatchNorm: on the CPU torch cannot share its statistics between processes.
+    small = ("model.net.norm=false", "model.net.widths=[8,16]")
+    words = ("train", "experiment=segment_lungs", *pairs, *small)
+    assert hideseek(*words, "sweep=lungs_one").returncode == 0
+    two = hideseek(*words, "sweep=lungs_two", "trainer=ddp_cpu")
+    assert two.returncode == 0, two.stderr
+    cells = [place / "multirun" / name / "unet_small-original-s0" for name in (
+        "lungs_one", "lungs_two")]  # fmt: skip
+    text = (cells[1] / "config.yaml").read_text()
+    assert "schedule: onecycle" in text and "ema_decay: 0.995" in text and "devices: 2" in text
+    for file, tolerance in (("predictions.csv", 2e-3), ("table2.csv", 2e-3), ("history.csv", 1e-3)):
+        one, other = (pl.read_csv(cell / file) for cell in cells)
+        assert one.columns == other.columns and one.height == other.height > 1
+        names = pl.selectors.string()
+        assert one.select(names).equals(other.select(names))
+        for name in one.select(pl.selectors.float().exclude("seconds")).columns:
+            assert other[name].to_numpy() == pytest.approx(
+                one[name].to_numpy(), abs=tolerance, nan_ok=True
+            ), (file, name)
+    losses = [pl.read_csv(cell / "history.csv")["train/loss"].to_list() for cell in cells]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    # A wrong schedule or average would not show in a training that does not move.
+    assert losses[0][0] - losses[0][1] > 0.01
+
+
+@pytest.mark.slow
+def test_the_papers_segmenter_prints_how_much_its_choice_flatters(
+    hideseek: Command, place: Path, pairs: tuple[str, ...]
+) -> None:
+    # The paper's settings on a smaller network, which cores can train.
+    small = ("model=unet_small", "batch_size=4", "epochs=3", "schedule=constant", "ema_decay=null")
+    words = ("train", "experiment=paper_segmentation", *pairs, *small)
+    done = hideseek(*words, "sweep=flattered", "selection=paper")
+    assert done.returncode == 0, done.stderr
+    cell = place / "multirun" / "flattered" / "unet_small-original-s0"
+    names = {str(path.relative_to(cell)) for path in cell.rglob("*") if path.is_file()}
+    assert names == {
+        "config.yaml", "overrides.yaml", "history.csv", "predictions.csv", "metrics.json",
+        "provenance.json", "done.json", "log.txt", "table2.csv", "table2.md", "table2.tex",
+        "predictions_validation.csv", "optimism.csv", "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt", "checkpoints/validation.ckpt",
+    }  # fmt: skip
+    metrics = json.loads((cell / "metrics.json").read_text())
+    assert f"optimism {metrics['optimism_f1_lung']:.3f} per image" in done.stdout
+    history = pl.read_csv(cell / "history.csv")
+    best, other = history["test/f1_lung"].arg_max(), history["val/f1_lung"].arg_max()
+    assert best is not None and other is not None
+    # The scores that chose are pooled over pixels.
+    chosen, given = history["test/f1_lung"][best], history["test/f1_lung"][other]
+    assert metrics["f1_lung_pooled"] == pytest.approx(chosen, abs=1e-5)
+    assert metrics["f1_lung_pooled_validation_choice"] == pytest.approx(given, abs=1e-5)
+    assert metrics["optimism_f1_lung_pooled"] == pytest.approx(chosen - given, abs=1e-5)
+    again = hideseek(*words, "sweep=flattered")
+    assert again.returncode == 0 and not (cell / "optimism.csv").exists()
+    assert "optimism" not in again.stdout
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from hideseek.data.augment import Augmentation
+from hideseek.data.augment import SeededAugmentation
 from hideseek.data.cache import Cache
 from hideseek.data.sampler import Draw, EvaluationSampler, TrainingSampler, draw_weights
 from hideseek.data.source import Source
@@ -40,7 +40,7 @@ class RepresentationDataset(Dataset[dict[str, Tensor]]):
         cache: Cache,
         roi: Representation,
         image_size: int,
-        augment: Augmentation | None = None,
+        augment: SeededAugmentation | None = None,
         seed: int = 0,
         with_mask: bool = False,
     ) -> None:
@@ -97,14 +97,16 @@ class CxrDataModule(LightningDataModule):
 
     With `selection="validation"` the test images reach no loader that training uses. With
     `selection="paper"` the validation images join the training set and the test images take their
-    place, as in the paper's code, which keeps the epoch that is best on the test set.
+    place, as in the paper's code, which keeps the epoch that is best on the test set. A segmenter's
+    validation images stay out of its training even so, and are scored beside the test images: one
+    training then shows both choices of the epoch.
     """
 
     def __init__(
         self,
         source: Source,
         roi: Representation,
-        augment: Augmentation | None,
+        augment: SeededAugmentation | None,
         image_size: int,
         batch_size: int,
         seed: int,
@@ -194,17 +196,21 @@ class CxrDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Return augmented batches, drawn by `sampling`, this rank's share of each."""
         dataset = self.dataset(augmented=True)
-        paper = self.selection == "paper"
-        rows = dataset.cache.rows(["train", "val"] if paper else ["train"])
+        joined = self.selection == "paper" and self.task == "classify"
+        rows = dataset.cache.rows(["train", "val"] if joined else ["train"])
         natural = self.sampling == "natural"
         weights = None if natural else draw_weights(dataset.labels[rows], self.sampling)
         rank, ranks = self._rank()
         sampler = TrainingSampler(rows, weights, self.batch_size, self.seed, rank, ranks)
         return self._loader(dataset, sampler, self.workers)
 
-    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """Return the images that choose the epoch."""
-        return self._evaluation("test" if self.selection == "paper" else "val", *self._rank())
+    def val_dataloader(self) -> DataLoader[dict[str, Tensor]] | list[DataLoader[dict[str, Tensor]]]:
+        """Return the images that choose the epoch; of a segmenter in the paper's way also "val"."""
+        if self.selection != "paper":
+            return self._evaluation("val", *self._rank())
+        if self.task == "classify":
+            return self._evaluation("test", *self._rank())
+        return [self._evaluation(split, *self._rank()) for split in ("val", "test")]
 
     def test_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Return every test image once, whatever the number of ranks."""

@@ -32,6 +32,7 @@ class ClassifyTask(SupervisedTask):
         card: NetworkCard,
         optimizer: OptimizerFactory,
         class_weights: Sequence[float],
+        schedule: str = "constant",
     ) -> None:
         """Put a network to work.
 
@@ -40,6 +41,7 @@ class ClassifyTask(SupervisedTask):
             card: how its input is made, and what a checkpoint says of it.
             optimizer: makes the optimiser from the parameters.
             class_weights: of the loss, one per class (paper: 1, 1, 4).
+            schedule: of the learning rate (paper: constant).
 
         Raises:
             ValueError: as many weights as classes are needed.
@@ -47,7 +49,7 @@ class ClassifyTask(SupervisedTask):
         if len(class_weights) != len(card.classes):
             raise ValueError(f"{len(class_weights)} class weights for {len(card.classes)} classes")
         super().__init__(
-            net, card, optimizer, partial(MulticlassConfusionMatrix, len(card.classes))
+            net, card, optimizer, partial(MulticlassConfusionMatrix, len(card.classes)), schedule
         )
         self.register_buffer("class_weights", torch.tensor(class_weights, dtype=torch.float32))
 

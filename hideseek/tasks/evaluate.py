@@ -21,6 +21,8 @@ from hideseek.tasks.metrics import (
 )
 
 IDENTITY = ("image_id", "patient_id", "source", "split", "label")
+COUNTS = ("tn", "fp", "fn", "tp")
+"""Pixels of an image: lung is positive."""
 
 
 @torch.inference_mode()
@@ -98,8 +100,8 @@ def measure_masks(
         device: where the network runs.
 
     Returns:
-        One row per image: `image_id`, `patient_id`, `source`, `split`, and the metrics of
-        `segmentation_metrics` on that image.
+        One row per image: `image_id`, `patient_id`, `source`, `split`, `COUNTS`, and the metrics of
+        `segmentation_metrics` on that image, null where not defined.
     """
     net.to(device)
     rows = []
@@ -110,8 +112,10 @@ def measure_masks(
             batch["index"].tolist(), found, batch["mask"].numpy(), strict=True
         ):
             identity = {name: table.item(index, name) for name in IDENTITY[:-1]}
-            rows.append({**identity, **segmentation_metrics(mask_counts(mask, truth))})
-    return pl.DataFrame(rows)
+            counts = mask_counts(mask, truth)
+            pixels = dict(zip(COUNTS, counts.ravel().tolist(), strict=True))
+            rows.append({**identity, **pixels, **segmentation_metrics(counts)})
+    return pl.DataFrame(rows).with_columns(pl.col(pl.Float64).fill_nan(None))
 
 
 def table_2(per_image: pl.DataFrame) -> pl.DataFrame:
@@ -121,9 +125,11 @@ def table_2(per_image: pl.DataFrame) -> pl.DataFrame:
         per_image: as `measure_masks` returns it.
 
     Returns:
-        One row per source and one for all together: `source`, `images`, then the metrics.
+        One row per source and one for all together: `source`, `images`, then the metrics; NaN
+        where no image defines one.
     """
-    names = [column for column in per_image.columns if column not in IDENTITY]
+    names = [column for column in per_image.columns if column not in (*IDENTITY, *COUNTS)]
+    per_image = per_image.with_columns(pl.col(names).fill_null(float("nan")))
     groups = [
         *(
             (str(key[0]), part)

@@ -81,6 +81,16 @@ def test_paper_selects_on_the_test_set(small_cache: MakeCache) -> None:
     assert rows(made.val_dataloader()) == rows(made.test_dataloader()) == sorted(TEST)
 
 
+def test_a_segmenter_in_the_papers_way_shows_both_choices(small_cache: MakeCache) -> None:
+    made = module(small_cache(task="segment"), selection="paper", task="segment")
+    assert set(rows(made.train_dataloader())) == TRAIN
+    validation, test = made.val_dataloader()
+    assert rows(validation) == sorted(VAL)
+    assert rows(test) == rows(made.test_dataloader()) == sorted(TEST)
+    alone = module(small_cache(task="segment"), task="segment")
+    assert rows(alone.val_dataloader()) == sorted(VAL)
+
+
 @pytest.mark.parametrize("sampling", ["balanced", "covidnet"])
 def test_weighted_draws_take_training_rows_alone(small_cache: MakeCache, sampling: str) -> None:
     made = module(small_cache(), sampling=sampling)

@@ -8,9 +8,10 @@ from torch import nn
 from torch.nn import functional
 
 from hideseek.checkpoint import NetworkCard
+from hideseek.errors import UserError
 from hideseek.models.inputs import normalize
 from hideseek.models.unet import unet_small
-from hideseek.tasks.segment import SegmentTask
+from hideseek.tasks.segment import SegmentTask, dice_loss
 
 ADAM = partial(torch.optim.Adam, lr=1e-3)
 
@@ -70,3 +71,46 @@ def test_epoch_metrics_are_pooled_over_batches_without_uncounted_images(monkeypa
     right = float(torch.tensor(-1.0).exp().log1p())
     assert logged["train/loss"] == pytest.approx(right)
     assert logged["val/loss"] == pytest.approx(right + 2 / 8)
+
+
+def certain(found) -> torch.Tensor:
+    """Logits that are sure of a mask."""
+    lung = torch.tensor(found, dtype=torch.float32) * 100 - 50
+    return torch.stack([-lung, lung], dim=1)
+
+
+def test_dice_loss_by_hand():
+    truth = torch.tensor([[[1, 1, 0, 0]], [[1, 1, 0, 0]], [[0, 0, 0, 0]], [[0, 0, 0, 0]]])
+    found = [[[1, 1, 0, 0]], [[0, 1, 1, 0]], [[0, 0, 0, 0]], [[1, 1, 1, 1]]]
+    # 1 - (2 overlap + 1) / (sizes + 1): all right, half, nothing where nothing is, all too much.
+    expected = [0, 1 - 3 / 5, 0, 1 - 1 / 5]
+    assert dice_loss(certain(found), truth).tolist() == pytest.approx(expected, abs=1e-6)
+    # Probability a half everywhere: overlap 1, sizes 2 + 2.
+    undecided = torch.zeros(1, 2, 1, 4)
+    assert dice_loss(undecided, truth[:1]).tolist() == pytest.approx([1 - 3 / 5])
+
+
+def test_dice_loss_falls_along_its_gradient():
+    logits = torch.zeros(2, 2, 4, 4, requires_grad=True)
+    truth = torch.zeros(2, 4, 4, dtype=torch.long)
+    truth[:, :2] = 1
+    before = dice_loss(logits, truth).sum()
+    before.backward()
+    assert (logits.grad[:, 1, :2] < 0).all() and (logits.grad[:, 1, 2:] > 0).all()
+    assert dice_loss(logits.detach() - logits.grad, truth).sum() < before
+
+
+@pytest.mark.parametrize("phase", ["train", "val"])
+def test_the_dice_loss_is_added_image_by_image(phase, monkeypatch):
+    images, masks = [[[1, 0, 0, 0]], [[1, 1, 1, 1]]], [[[1, 1, 0, 0]], [[0, 0, 0, 0]]]
+    given = batch(images, masks, [True, True])
+    plain, both = (SegmentTask(Bright(), card("paper"), ADAM, loss=loss) for loss in (
+        "cross_entropy", "cross_entropy_dice"))  # fmt: skip
+    logits = Bright()(torch.tensor(images, dtype=torch.float32).unsqueeze(1))
+    extra = dice_loss(logits, given["mask"].long())
+    assert both.step(phase, given) == pytest.approx(float(plain.step(phase, given) + extra.mean()))
+
+
+def test_an_unknown_loss_is_refused():
+    with pytest.raises(UserError, match=r"task\.loss=dice .* cross_entropy, cross_entropy_dice"):
+        SegmentTask(Bright(), card("paper"), ADAM, loss="dice")
