@@ -17,8 +17,10 @@ from hideseek.data.cache import Cache
 from hideseek.data.confounding import confounding
 from hideseek.data.drawn import PhantomSource
 from hideseek.data.floor import metadata_floor
+from hideseek.data.manifest import read_text_columns
 from hideseek.data.source import ManifestSource
 from hideseek.data.splits import complete_splits
+from hideseek.data.trust import gate, worst
 from hideseek.errors import UserError
 from hideseek.report.data import (
     availability_table,
@@ -27,6 +29,7 @@ from hideseek.report.data import (
     show_floors,
     show_problems,
 )
+from hideseek.report.masks import SHEET, contact_sheet, gate_table, show_gate
 from hideseek.report.tables import WIDTH
 
 
@@ -48,9 +51,26 @@ def prepare(config: DictConfig) -> None:
         path = prepared.survey.folder / "confounding.json"
         _confounding(console, prepared.survey.rows, list(config.task.classes), path)
     cache = Cache(prepared.cache)
+    if cache.recipe.task == "classify":
+        _trust(console, cache)
     console.print(counts_table(cache.table, f"{len(cache)} images at {cache.recipe.size} px"))
     already = "" if prepared.fresh else " (was there already)"
     console.print(f"cache: {prepared.cache}{already}", soft_wrap=True)
+
+
+def _trust(console: Console, cache: Cache) -> None:
+    """Show whether the masks depend on the class, and leave the report beside the cache."""
+    table = gate_table(read_text_columns(cache.path.with_suffix(".masks.csv")))
+    report = gate(table, cache.recipe.classes)
+    show_gate(console, report)
+    report.summary.write_csv(cache.path.with_suffix(".gate.csv"))
+    tests = [asdict(test) for test in report.tests]
+    _write_json(
+        cache.path.with_suffix(".gate.json"), {"sentences": report.sentences, "tests": tests}
+    )
+    rows, columns = SHEET
+    sheet = contact_sheet(cache, worst(table, rows * columns), cache.path.with_suffix(".masks.png"))
+    console.print(f"masks to look at, worst first: {sheet}", soft_wrap=True)
 
 
 def check(config: DictConfig) -> None:
@@ -97,11 +117,15 @@ def _confounding(console: Console, rows: pl.DataFrame, classes: list[str], path:
     show_confounding(console, report)
     floors = metadata_floor(rows, classes)
     show_floors(console, floors, classes)
-    text = json.dumps(
-        {"confounding": asdict(report), "floors": [asdict(floor) for floor in floors]}, indent=1
+    _write_json(
+        path, {"confounding": asdict(report), "floors": [asdict(floor) for floor in floors]}
     )
+    console.print(f"report: {path}", soft_wrap=True)
+
+
+def _write_json(path: Path, values: dict[str, object]) -> None:
+    text = json.dumps(values, indent=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     temporary.write_text(text)
     temporary.replace(path)
-    console.print(f"report: {path}", soft_wrap=True)

@@ -13,25 +13,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from hideseek.data.cache import CacheRecipe, Entry, write_cache
-from hideseek.data.images import Radiograph, read_mask, read_radiograph
-from hideseek.data.lungs import LungSegmenter
-from hideseek.data.preprocess import WINDOWS, mask_to_square, to_square
+from hideseek.data.entry import Decoded, Row, make_entry
+from hideseek.data.images import read_mask, read_radiograph
+from hideseek.data.lungs import FoundLungs, Segmenter
 from hideseek.data.problems import Problem, problem_table
 from hideseek.data.shards import discard, run_shards, texts
 from hideseek.errors import UserError
-from hideseek.regions import lung_components
 
 SHARD = 64
 BATCH = 16
 
-Row = dict[str, str]
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -41,10 +39,12 @@ class BuildReport:
 
     Attributes:
         rows: the canonical rows that went into the cache, with what was learned of each file.
+        judged: these, and the rows that the policy for masks left out.
         problems: findings, in the order of the rows.
     """
 
     rows: list[Row] = field(default_factory=list)
+    judged: list[Row] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     def tables(self) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -52,11 +52,11 @@ class BuildReport:
         return pl.DataFrame(self.rows), problem_table(self.problems)
 
 
-class _Decoded(NamedTuple):
-    row: Row
-    radiograph: Radiograph | None
-    mask: npt.NDArray[np.bool_] | None
-    problems: list[Problem]
+def mask_table(judged: Sequence[Row]) -> pl.DataFrame:
+    """Lay out what is known of each mask, one row an image: text columns."""
+    keys = ("image_id", "path", "label", "source", "patient_id", "split")
+    facts = [name for name in (judged[0] if judged else {}) if name.startswith("mask_")]
+    return pl.DataFrame([{name: row[name] for name in (*keys, *facts)} for row in judged])
 
 
 def build_cache(
@@ -64,8 +64,9 @@ def build_cache(
     root: Path,
     recipe: CacheRecipe,
     path: Path,
-    segmenter: Callable[[], LungSegmenter],
+    segmenter: Callable[[], Segmenter],
     advance: Callable[[int], None] = lambda count: None,
+    export: Path | None = None,
 ) -> BuildReport:
     """Decode every row, complete the masks and write the cache.
 
@@ -76,6 +77,7 @@ def build_cache(
         path: of the cache.
         segmenter: called once, when the first mask is missing.
         advance: told how many rows are done, for a progress bar.
+        export: folder for the masks as PNG files of the images' own size, or None.
 
     Returns:
         The rows used and the problems met.
@@ -84,8 +86,9 @@ def build_cache(
         UserError: not a single image could be used.
     """
     report = BuildReport()
-    folder = path.with_name(f".{path.stem}.shards")
-    builder = _Builder(root, recipe, segmenter)
+    # Shards of a run that exported no masks would leave gaps in the export.
+    folder = path.with_name(f".{path.stem}{'-export' if export else ''}.shards")
+    builder = _Builder(root, recipe, segmenter, export)
     rows = list(table.iter_rows(named=True))
     shards = run_shards(folder, rows, SHARD, builder.shard, advance)
     count = write_cache(path, recipe, _entries(shards, recipe.size, report), max(len(rows), 1))
@@ -100,8 +103,12 @@ def build_cache(
 def _entries(shards: Iterator[Arrays], size: int, report: BuildReport) -> Iterator[Entry]:
     for shard in shards:
         report.problems += [Problem(*values) for values in json.loads(str(shard["problems"][0]))]
-        for image, bits, row in zip(shard["image"], shard["mask"], shard["row"], strict=True):
-            report.rows.append(json.loads(str(row)))
+        columns = (shard[name] for name in ("image", "mask", "row", "used"))
+        for image, bits, row, used in zip(*columns, strict=True):
+            report.judged.append(json.loads(str(row)))
+            if not used:
+                continue
+            report.rows.append(report.judged[-1])
             mask = np.unpackbits(bits, count=size * size).reshape(size, size).astype(bool)
             yield Entry(image, mask, report.rows[-1])
 
@@ -110,10 +117,11 @@ def _entries(shards: Iterator[Arrays], size: int, report: BuildReport) -> Iterat
 class _Builder:
     root: Path
     recipe: CacheRecipe
-    load_segmenter: Callable[[], LungSegmenter]
+    load_segmenter: Callable[[], Segmenter]
+    export: Path | None = None
 
     @cached_property
-    def segmenter(self) -> LungSegmenter:
+    def segmenter(self) -> Segmenter:
         return self.load_segmenter()
 
     @cached_property
@@ -129,73 +137,50 @@ class _Builder:
         )
         problems = [problem for item in decoded for problem in item.problems]
         usable = [item for item in decoded if item.radiograph is not None]
-        entries = [
-            _entry(item, mask, self.recipe, problems)
-            for item, mask in zip(usable, self._masks(usable), strict=True)
-        ]
+        entries = []
+        for item, found in zip(usable, self._lungs(usable), strict=True):
+            entries.append(make_entry(item, found, self.recipe, problems, self.export))
         size = self.recipe.size
-        images = [np.zeros((0, size, size), np.uint8), *(entry.image[None] for entry in entries)]
+        images = [np.zeros((0, size, size), np.uint8), *(entry.image[None] for entry, _ in entries)]
         masks = [
             np.zeros((0, (size * size + 7) // 8), np.uint8),
-            *(np.packbits(entry.mask)[None] for entry in entries),
+            *(np.packbits(entry.mask)[None] for entry, _ in entries),
         ]
         return {
             "image": np.concatenate(images),
             "mask": np.concatenate(masks),
-            "row": texts([json.dumps(entry.text) for entry in entries]),
+            "row": texts([json.dumps(entry.text) for entry, _ in entries]),
+            "used": np.array([used for _, used in entries], np.bool_),
             "problems": texts([json.dumps(problems)]),
         }
 
-    def _masks(self, usable: Sequence[_Decoded]) -> list[npt.NDArray[np.bool_]]:
+    def _lungs(self, usable: Sequence[Decoded]) -> list[FoundLungs]:
         without = [
-            item.radiograph.pixels for item in usable if item.mask is None and item.radiograph
+            each.radiograph.pixels for each in usable if each.mask is None and each.radiograph
         ]
-        found: list[npt.NDArray[np.bool_]] = []
+        found: list[FoundLungs] = []
         for start in range(0, len(without), BATCH):
-            found += self.segmenter.masks(without[start : start + BATCH])
+            found += self.segmenter.find(without[start : start + BATCH])
         made = iter(found)
-        return [next(made) if item.mask is None else item.mask for item in usable]
+        return [
+            next(made) if item.mask is None else FoundLungs(item.mask, float("nan"))
+            for item in usable
+        ]
 
 
-def _entry(
-    item: _Decoded, mask: npt.NDArray[np.bool_], recipe: CacheRecipe, problems: list[Problem]
-) -> Entry:
-    radiograph = item.radiograph
-    assert radiograph is not None
-    height, width = radiograph.pixels.shape
-    window = WINDOWS[recipe.preprocess](height, width)
-    if recipe.task == "classify":
-        mask = lung_components(mask)
-    square = mask_to_square(mask, window, recipe.size)
-    if not square.any():
-        where = "no lung found" if not mask.any() else "no lung inside the square that is cut out"
-        reason = f"{where}; kept, and marked 'empty'"
-        problems.append(Problem(item.row["path"], "empty_mask", "warning", reason, "kept"))
-    facts = {
-        "width": str(width),
-        "height": str(height),
-        "bit_depth": str(radiograph.bit_depth),
-        "format": radiograph.format,
-        "sha256": radiograph.sha256,
-        "mask_from": "segmenter" if item.mask is None else "manifest",
-    }
-    image = to_square(radiograph.pixels, window, recipe.size)
-    return Entry(image, square, {**item.row, **facts})
-
-
-def _decode(row: Row, root: Path, windowing: str, mask_required: bool) -> _Decoded:
+def _decode(row: Row, root: Path, windowing: str, mask_required: bool) -> Decoded:
     try:
         radiograph = read_radiograph(root / row["path"], windowing)
     except UserError as error:
         problem = Problem(row["path"], "unreadable", "error", str(error), "left out")
-        return _Decoded(row, None, None, [problem])
+        return Decoded(row, None, None, [problem])
     if not row["mask"]:
-        return _Decoded(row, radiograph, None, [])
+        return Decoded(row, radiograph, None, [])
     height, width = radiograph.pixels.shape
     try:
-        return _Decoded(row, radiograph, read_mask(root / row["mask"], (height, width)), [])
+        return Decoded(row, radiograph, read_mask(root / row["mask"], (height, width)), [])
     except UserError as error:
         action = "left out" if mask_required else "mask made by the segmenter"
         problem = Problem(row["mask"], "unreadable_mask", "error" if mask_required else "warning",
                           str(error), action)  # fmt: skip
-        return _Decoded(row, None if mask_required else radiograph, None, [problem])
+        return Decoded(row, None if mask_required else radiograph, None, [problem])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from hideseek.data.mask_rules import MaskRules
 from hideseek.errors import UserError
 from hideseek.regions import lung_boxes, mask_state
 
@@ -43,6 +44,7 @@ class CacheRecipe:
         classes: labels in the order of their numbers.
         manifest_hash: of the manifest's rows with their splits.
         segmenter_hash: of the weights that make missing masks.
+        masks: what becomes of a mask.
         files_hash: of the sizes of the files that the rows name.
         code_version: of the steps themselves.
     """
@@ -55,6 +57,7 @@ class CacheRecipe:
     manifest_hash: str
     segmenter_hash: str
     windowing: str = "minmax"
+    masks: MaskRules = field(default_factory=MaskRules)
     files_hash: str = ""
     code_version: int = RECIPE_CODE_VERSION
 
@@ -160,6 +163,7 @@ class Cache:
                 raise UserError(f"{path}: made by another version; delete it and prepare again")
             stored: dict[str, Any] = json.loads(file.attrs["recipe"])
             stored["classes"] = tuple(stored["classes"])
+            stored["masks"] = MaskRules(**stored["masks"])
             self.recipe = CacheRecipe(**stored)
             columns = {name: file[name].asstr()[:].tolist() for name in TEXT}
             self.table = pl.DataFrame(columns, schema=dict.fromkeys(TEXT, pl.String))

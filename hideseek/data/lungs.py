@@ -99,7 +99,7 @@ class LungSegmenter:
             device: where it runs.
             mirrored: see `load_segmenter`.
         """
-        self.net = net.to(device, memory_format=torch.channels_last).eval()
+        self.net = net.to(device).to(memory_format=torch.channels_last).eval()
         self.card, self.device, self.mirrored = card, torch.device(device), mirrored
 
     @torch.inference_mode()

@@ -9,17 +9,18 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import polars as pl
 
 from hideseek.data import phantom
-from hideseek.data.build import build_cache
+from hideseek.data.build import build_cache, mask_table
 from hideseek.data.cache import CacheRecipe
-from hideseek.data.lungs import LungSegmenter, segmenter_hash
+from hideseek.data.lungs import load_segmenter, segmenter_hash
 from hideseek.data.manifest import files_hash, read_manifest, table_hash, with_splits
+from hideseek.data.mask_rules import MaskRules
 from hideseek.data.problems import Problem, problem_table
 from hideseek.data.sources.listing import Listing
 from hideseek.data.splits import complete_splits
@@ -68,12 +69,14 @@ class ManifestSource:
         size: side of the squares that `hideseek prepare` stores.
         preprocess: "paper" or "letterbox".
         windowing: of samples of more than 8 bits, one of `images.WINDOWINGS`.
-        segmenter: "packaged" or a checkpoint, for images without a mask.
+        segmenter: "packaged", "torchxrayvision" or a checkpoint, for images without a mask.
         split_seed: of the splits that are left open.
         folds: number of folds that the patients are split into, or None for one split.
         fold: which fold is the test set.
         duplicates: correlation of 32x32 thumbnails from which two images are near-duplicates.
         strict: whether a warning or an error stops `prepare`.
+        masks: what becomes of a mask.
+        export_masks: folder for the masks as PNG files, for which the cache is built anew; or None.
         folder: where caches lie.
         build: whether a missing cache is built without being asked.
         inspect: whether every file is inspected first; needless for synthetic images.
@@ -98,6 +101,8 @@ class ManifestSource:
     duplicates: float
     strict: bool
     folder: str
+    masks: MaskRules = field(default_factory=MaskRules)
+    export_masks: str | None = None
     build: bool = False
     inspect: bool = True
     origin: Sequence[str] = ()
@@ -175,7 +180,7 @@ class ManifestSource:
         if self.strict:
             self._refuse(problems, None if found is None else found.folder / "problems.csv")
         path = self._cache_path(table, self.size)
-        if path.is_file():
+        if path.is_file() and self.export_masks is None:
             return Prepared(path, problems, found, fresh=False)
         bar, advance = progress(f"{self.name} at {self.size} px", table.height)
         with bar:
@@ -184,13 +189,15 @@ class ManifestSource:
                 self._root(),
                 self._recipe(table, self.size),
                 path,
-                lambda: LungSegmenter.load(self.segmenter),
+                lambda: load_segmenter(self.segmenter, self.masks.mirrored),
                 advance,
+                None if self.export_masks is None else Path(self.export_masks),
             )
         problems = [*problems, *report.problems]
         manifest, _ = report.tables()
         manifest.write_csv(path.with_suffix(".manifest.csv"))
         problem_table(problems).write_csv(path.with_suffix(".problems.csv"))
+        mask_table(report.judged).write_csv(path.with_suffix(".masks.csv"))
         return Prepared(path, problems, found, fresh=True)
 
     def survey(self, listed: Listing) -> Survey:
@@ -217,7 +224,12 @@ class ManifestSource:
         given = {key: getattr(self, key) for key in usual}
         given["size"] = max(self.size, image_size)
         given["classes"] = f"[{','.join(self.classes)}]"
-        changed = (f"data.{key}={given[key]}" for key in usual if given[key] != usual[key])
+        changed = [f"data.{key}={given[key]}" for key in usual if given[key] != usual[key]]
+        usual_masks = asdict(MaskRules())
+        masks = asdict(self.masks).items()
+        changed += [
+            f"data.masks.{key}={value}" for key, value in masks if value != usual_masks[key]
+        ]
         words = (word.replace("=None", "=null") for word in changed)
         return shlex.join(["hideseek", "prepare", *(self.origin or [f"data={kind}"]), *words])
 
@@ -247,6 +259,7 @@ class ManifestSource:
             size=size,
             preprocess=self.preprocess,
             windowing=self.windowing,
+            masks=self.masks,
             classes=tuple(self.classes),
             manifest_hash=table_hash(table),
             files_hash=files_hash(table, self._root()),

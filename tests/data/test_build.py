@@ -12,6 +12,7 @@ import pytest
 from hideseek.data.build import BuildReport, build_cache
 from hideseek.data.cache import Cache, CacheRecipe
 from hideseek.data.images import read_mask, read_radiograph
+from hideseek.data.lungs import FoundLungs
 from hideseek.data.manifest import read_manifest
 from hideseek.data.preprocess import WINDOWS, mask_to_square, to_square
 from hideseek.data.problems import Problem
@@ -32,9 +33,9 @@ class Thresholder:
         self.loads += 1
         return self
 
-    def masks(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.bool_]]:
+    def find(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[FoundLungs]:
         self.seen += images
-        return [image < 105 for image in images]
+        return [FoundLungs(image < 105, 0.02) for image in images]
 
 
 def built(

@@ -17,6 +17,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from hideseek.data.cache import TEXT, Cache, CacheRecipe, Entry, write_cache
+from hideseek.data.mask_rules import MaskRules
 from hideseek.errors import UserError
 from hideseek.regions import lung_boxes
 
@@ -69,7 +70,7 @@ def test_mask_states(tmp_path: Path) -> None:
 
 
 def test_recipe_hash_covers_every_field() -> None:
-    other = {str: "other", int: 99, tuple: ("other",)}
+    other = {str: "other", int: 99, tuple: ("other",), MaskRules: MaskRules(fill_holes=True)}
     changed = {
         replace(RECIPE, **{field.name: other[type(getattr(RECIPE, field.name))]}).digest()
         for field in fields(RECIPE)

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from hideseek.checkpoint import NetworkCard, save_network
 from hideseek.data.images import read_mask, read_radiograph
-from hideseek.data.lungs import PACKAGED, LungSegmenter, segmenter_hash, segmenter_path
+from hideseek.data.lungs import (
+    PACKAGED,
+    LungSegmenter,
+    load_segmenter,
+    segmenter_hash,
+    segmenter_path,
+)
 from hideseek.errors import UserError
 from hideseek.models.tiny import Tiny
 
@@ -46,8 +52,8 @@ def test_masks_land_on_the_original_pixels(radiograph: Callable[..., tuple]) -> 
     shapes = [(150, 120), (120, 170), (64, 64), (333, 401)]
     images, lungs = zip(*(radiograph(*shape) for shape in shapes), strict=True)
     net = Threshold()
-    found = LungSegmenter(net, card()).masks(images)
-    assert net.shapes == [(4, 1, SIZE, SIZE)]
+    found = [each.mask for each in LungSegmenter(net, card()).find(images)]
+    assert net.shapes == [(4, 1, SIZE, SIZE)] * 2  # as it is, and mirrored
     assert not net.training
     for mask, truth, shape in zip(found, lungs, shapes, strict=True):
         assert mask.dtype == np.bool_
@@ -55,20 +61,34 @@ def test_masks_land_on_the_original_pixels(radiograph: Callable[..., tuple]) -> 
         assert dice(mask, truth) > 0.93
 
 
-def test_two_largest_components_are_kept() -> None:
+def test_the_mirror_image_is_segmented_too_and_averaged() -> None:
+    class Sided(nn.Module):
+        """Finds what is dark in the left half, surely, and in the right one, hardly."""
+
+        def forward(self, batch: Tensor) -> Tensor:
+            dark = ((batch < 105 / 255) & (batch > 5 / 255)).float()
+            weight = torch.full((SIZE,), 4.0)
+            weight[SIZE // 2 :] = -1.0
+            return torch.cat([torch.zeros_like(dark), dark * weight - 9 * (1 - dark)], dim=1)
+
     image = np.full((SIZE, SIZE), 200, np.uint8)
     image[10:50, 8:24] = image[10:50, 40:56] = 50
-    image[56:60, 30:34] = 50
-    (mask,) = LungSegmenter(Threshold(), card()).masks([image])
-    expected = image == 50
-    expected[56:60, 30:34] = False
-    np.testing.assert_array_equal(mask, expected)
+    (found,) = LungSegmenter(Sided(), card()).find([image])
+    # Each pass finds one lung, which the other does not believe in: (0.98 + 0.27) / 2 > 0.5.
+    np.testing.assert_array_equal(found.mask, image == 50)
+    assert found.disagreement == 1.0
+    (found,) = LungSegmenter(Sided(), card(), mirrored=False).find([image])
+    assert found.mask[:, :32].any() and not found.mask[:, 32:].any()
+    assert np.isnan(found.disagreement)
+    (found,) = LungSegmenter(Threshold(), card()).find([image])
+    assert found.disagreement == 0.0
 
 
 def test_no_lung_is_an_empty_mask() -> None:
-    (mask,) = LungSegmenter(Threshold(), card()).masks([np.full((90, 70), 200, np.uint8)])
-    assert mask.shape == (90, 70)
-    assert not mask.any()
+    (found,) = LungSegmenter(Threshold(), card()).find([np.full((90, 70), 200, np.uint8)])
+    assert found.mask.shape == (90, 70)
+    assert not found.mask.any()
+    assert found.disagreement == 0.0
 
 
 def test_card_decides_the_input() -> None:
@@ -81,7 +101,7 @@ def test_card_decides_the_input() -> None:
 
     values = {**card().__dict__, "normalize": "standardize"}
     image = np.random.default_rng(0).integers(0, 255, (80, 80), np.uint8)
-    LungSegmenter(Standardized(), NetworkCard(**values)).masks([image])
+    LungSegmenter(Standardized(), NetworkCard(**values)).find([image])
 
 
 def test_checkpoints(tmp_path: Path) -> None:
@@ -89,10 +109,12 @@ def test_checkpoints(tmp_path: Path) -> None:
     for task in ("classify", "segment"):
         save_network(tmp_path / f"{task}.pt", net, card(task))
     with pytest.raises(UserError, match=r"classify\.pt: holds a network that classifies"):
-        LungSegmenter.load(str(tmp_path / "classify.pt"))
-    assert LungSegmenter.load(str(tmp_path / "segment.pt")).card == card()
+        load_segmenter(str(tmp_path / "classify.pt"), True)
+    loaded = load_segmenter(str(tmp_path / "segment.pt"), False)
+    assert isinstance(loaded, LungSegmenter)
+    assert (loaded.card, loaded.mirrored) == (card(), False)
     with pytest.raises(UserError, match=r"absent\.pt: no such checkpoint"):
-        LungSegmenter.load(str(tmp_path / "absent.pt"))
+        load_segmenter(str(tmp_path / "absent.pt"), True)
     hashes = {segmenter_hash(str(tmp_path / f"{task}.pt")) for task in ("classify", "segment")}
     assert len(hashes) == 2
     with pytest.raises(UserError, match="no such checkpoint"):
@@ -106,7 +128,7 @@ def test_names() -> None:
 
 @pytest.mark.skipif(not PACKAGED.is_file(), reason="the packaged weights are not here")
 def test_packaged_weights_find_real_lungs(pack: Path) -> None:
-    segmenter = LungSegmenter.load("packaged")
+    segmenter = load_segmenter("packaged", True)
     table = pl.read_csv(pack / "manifest.csv", infer_schema=False)
     chosen = table.filter(pl.col("source") == "montgomery").head(3)
     images = [read_radiograph(pack / path).pixels for path in chosen["image"]]
@@ -114,5 +136,5 @@ def test_packaged_weights_find_real_lungs(pack: Path) -> None:
         read_mask(pack / path, image.shape)
         for path, image in zip(chosen["mask"], images, strict=True)
     ]
-    for mask, truth in zip(segmenter.masks(images), truths, strict=True):
-        assert dice(mask, truth) > 0.8
+    for found, truth in zip(segmenter.find(images), truths, strict=True):
+        assert dice(found.mask, truth) > 0.8

@@ -71,7 +71,7 @@ def test_prepare_then_ready(image_folder: Folder, make: Make, tmp_path: Path) ->
     assert set(problems["kind"]) <= {"small", "unlike", "upside_down"}  # it is a drawing
     folders = [entry for entry in (tmp_path / "cache").iterdir() if entry.is_dir()]
     assert {folder.name.split("-")[0] for folder in folders} == {"inspection", "manifest"}
-    assert len(list((tmp_path / "cache").iterdir())) == 3 + len(folders)
+    assert len(list((tmp_path / "cache").iterdir())) == 4 + len(folders)
 
 
 def test_second_prepare_does_no_work(
