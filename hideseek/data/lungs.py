@@ -59,13 +59,14 @@ def segmenter_hash(segmenter: str) -> str:
     return XRAYVISION if segmenter == XRAYVISION else weights_hash(segmenter_path(segmenter))
 
 
-def load_segmenter(segmenter: str, mirrored: bool) -> Segmenter:
+def load_segmenter(segmenter: str, mirrored: bool, precision: str = "float32") -> Segmenter:
     """Load `data.segmenter`, on the GPU where there is one.
 
     Args:
         segmenter: "packaged", "torchxrayvision" (an extra, which downloads its weights), or a
             checkpoint's path.
         mirrored: whether each image is segmented a second time, mirrored, and the two averaged.
+        precision: "float32" or "bfloat16".
 
     Raises:
         UserError: the checkpoint cannot be used, is no segmenter, or the extra is not installed.
@@ -78,7 +79,8 @@ def load_segmenter(segmenter: str, mirrored: bool) -> Segmenter:
     net, card = load_network(path)
     if card.task != "segment":
         raise UserError(f"{path}: holds a network that classifies; give a lung segmenter")
-    return LungSegmenter(net, card, "cuda" if torch.cuda.is_available() else "cpu", mirrored)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return LungSegmenter(net, card, device, mirrored, precision)
 
 
 class LungSegmenter:
@@ -90,6 +92,7 @@ class LungSegmenter:
         card: NetworkCard,
         device: str | torch.device = "cpu",
         mirrored: bool = True,
+        precision: str = "float32",
     ) -> None:
         """Take a trained network.
 
@@ -98,9 +101,11 @@ class LungSegmenter:
             card: how its input is made.
             device: where it runs.
             mirrored: see `load_segmenter`.
+            precision: likewise.
         """
         self.net = net.to(device).to(memory_format=torch.channels_last).eval()
         self.card, self.device, self.mirrored = card, torch.device(device), mirrored
+        self.half = precision == "bfloat16"
 
     @torch.inference_mode()
     def find(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[FoundLungs]:
@@ -134,6 +139,7 @@ class LungSegmenter:
     def _probability(self, batch: Tensor) -> Tensor:
         """Return the probability of lung, float32 [B, S, S]."""
         inputs = normalize(batch, self.card.normalize, self.card.channels)
-        logits = self.net(inputs.contiguous(memory_format=torch.channels_last))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            logits = self.net(inputs.contiguous(memory_format=torch.channels_last))
         probability: Tensor = logits.float().softmax(dim=1)[:, 1]
         return probability

@@ -189,7 +189,7 @@ class ManifestSource:
                 self._root(),
                 self._recipe(table, self.size),
                 path,
-                lambda: load_segmenter(self.segmenter, self.masks.mirrored),
+                lambda: load_segmenter(self.segmenter, self.masks.mirrored, self.masks.precision),
                 advance,
                 None if self.export_masks is None else Path(self.export_masks),
             )

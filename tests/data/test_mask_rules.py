@@ -10,6 +10,7 @@ from hideseek.errors import UserError
     ("change", "words"),
     [
         ({"policy": "drop"}, "policy=drop is unknown; known are keep, exclude, whole_image"),
+        ({"precision": "int8"}, "precision=int8 is unknown"),
         ({"components": 0}, "components is at least 1"),
         ({"least_area": 1.0}, "a share below 1"),
     ],
