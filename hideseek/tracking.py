@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import os
 import time
 from pathlib import Path
@@ -17,7 +18,10 @@ log = logging.getLogger(__name__)
 
 
 class History(Callback):
-    """Writes history.csv, a row an epoch, and a line to the log."""
+    """Writes history.csv, a row an epoch, and a line to the log.
+
+    A value that is undefined (not a number) is an empty cell.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Choose the folder of the cell."""
@@ -40,10 +44,14 @@ class History(Callback):
         with self.path.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(row))
             writer.writeheader()
-            writer.writerows(self.rows)
+            writer.writerows(map(_cells, self.rows))
         shown = "train/loss", "val/loss", "val/accuracy", "val/f1_lung"
         text = "  ".join(f"{name} {numbers[name]:.3f}" for name in shown if name in numbers)
         log.info("epoch %d/%s  %s  %.1f s", row["epoch"] + 1, trainer.max_epochs, text, seconds)
+
+
+def _cells(row: dict[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in row.items()}
 
 
 def wandb_logger(

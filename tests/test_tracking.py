@@ -6,6 +6,7 @@ import os
 import struct
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 from pytorch_lightning import LightningModule, Trainer
@@ -174,6 +175,15 @@ def test_history_has_one_row_an_epoch(tmp_path, caplog):
     ours = [record for record in caplog.records if record.name == "hideseek.tracking"]
     lines = [record.getMessage() for record in ours]
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+
+
+def test_undefined_values_are_empty_cells_in_the_history(tmp_path):
+    fit(tmp_path, 2)
+    rows = list(csv.DictReader((tmp_path / "history.csv").open()))
+    assert [(row["val/accuracy"], row["val/loss"]) for row in rows] == [("", "2.0")] * 2
+    table = pl.read_csv(tmp_path / "history.csv")
+    assert table["val/accuracy"].null_count() == table.height == 2
+    assert table["seconds"].sum() >= 0
 
 
 def test_tensorboard_writes_below_the_cell(tmp_path):

@@ -91,7 +91,7 @@ def inspect(
     Args:
         table: rows with `path` and `mask`.
         root: folder that these are relative to.
-        windowing: see `images.WINDOWINGS`.
+        windowing: see `samples.WINDOWINGS`.
         folder: of the shards; its name stands for the rows, the files and the windowing.
         advance: told how many rows are done, for a progress bar.
 

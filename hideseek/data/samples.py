@@ -63,7 +63,9 @@ def to_8_bit(
         windowing: where the file gives no window: "minmax", from the least to the greatest sample;
             "percentile", from the 0.5th to the 99.5th percentile, which a burnt-in marker does not
             move; "bits", from 0 to the greatest value of the smallest of 8, 10, 12, 14 and 16 bits
-            that holds all samples, which keeps exposure comparable between images.
+            that holds all samples, which keeps exposure comparable between images. Where a sample
+            is negative or none of these holds all, "bits" falls back to "minmax", and a note says
+            so.
 
     Returns:
         uint8 [H, W], the window (None where 8-bit samples are taken as they are), and the notes.
@@ -77,8 +79,9 @@ def to_8_bit(
     if samples.dtype == np.uint8 and window is None:
         pixels = samples
     else:
-        rule = windowing if window is None else "the file's window"
-        window = window or _window(samples, windowing)
+        rule = "the file's window"
+        if window is None:
+            window, rule = _window(samples, windowing)
         low, high = window
         scaled = (samples.astype(np.float64) - low) / ((high - low) or 1.0)
         pixels = np.round(scaled.clip(0, 1) * 255).astype(np.uint8)
@@ -89,12 +92,15 @@ def to_8_bit(
     return pixels, window, notes
 
 
-def _window(samples: npt.NDArray[np.float64], windowing: str) -> tuple[float, float]:
+def _window(samples: npt.NDArray[np.float64], windowing: str) -> tuple[tuple[float, float], str]:
+    """Choose a window, and name the windowing that gave it."""
     if windowing == "percentile":
         low, high = np.percentile(samples, (0.5, 99.5))
-        return float(low), float(high)
+        return (float(low), float(high)), windowing
     low, high = float(samples.min()), float(samples.max())
-    if windowing == "bits" and low >= 0:
+    if windowing == "bits":
         bits = next((bits for bits in (8, 10, 12, 14, 16) if high < 2**bits), None)
-        return (0.0, 2.0**bits - 1) if bits else (low, high)
-    return low, high
+        if bits is None or low < 0:
+            return (low, high), "bits, which fell back to minmax"
+        return (0.0, 2.0**bits - 1), windowing
+    return (low, high), windowing

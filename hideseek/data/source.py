@@ -68,7 +68,7 @@ class ManifestSource:
         classes: labels in the order of their numbers.
         size: side of the squares that `hideseek prepare` stores.
         preprocess: "paper" or "letterbox".
-        windowing: of samples of more than 8 bits, one of `images.WINDOWINGS`.
+        windowing: of samples of more than 8 bits, one of `samples.WINDOWINGS`.
         segmenter: "packaged", "torchxrayvision" or a checkpoint, for images without a mask.
         split_seed: of the splits that are left open.
         folds: number of folds that the patients are split into, or None for one split.

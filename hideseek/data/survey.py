@@ -37,7 +37,7 @@ class SurveyRecipe:
 
     Attributes:
         task: "classify" or "segment" (which needs a usable mask in every row).
-        windowing: of samples of more than 8 bits, one of `images.WINDOWINGS`.
+        windowing: of samples of more than 8 bits, one of `samples.WINDOWINGS`.
         duplicates: correlation of 32x32 thumbnails from which two images are near-duplicates.
         split_seed: of the splits that the rows leave open.
         folds: number of folds, or None for one split.

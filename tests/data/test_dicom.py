@@ -73,6 +73,7 @@ def test_colour_becomes_luminance(tmp_path: Path) -> None:
     assert "colour" in dict(read.notes)
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR AS")  # pydicom checks what is written
 def test_header_facts(tmp_path: Path) -> None:
     tags = {"ViewPosition": "PA", "PatientSex": "F", "PatientAge": "018M", "Modality": "DX"}
     read = grey(tmp_path, RAMP, PatientName="Doe^Jane", PatientID="7", PixelSpacing=[0.2, 0.2],
@@ -110,6 +111,7 @@ def test_refusals(tags: dict[str, object], kind: str, words: str) -> None:
         ("1.2.3.4.5", "'1.2.3.4.5'.*uncompressed$"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Expected explicit VR")  # of the syntax that none knows
 def test_a_compression_without_a_decoder_is_named(syntax: str, words: str) -> None:
     try:
         if "pillow" not in (readers := get_decoder(syntax).available_plugins) and readers:

@@ -17,14 +17,14 @@ from pathlib import Path, PurePosixPath
 
 import polars as pl
 
-from hideseek.data.problems import Problem
+from hideseek.data.problems import Problem, Severity
 from hideseek.errors import UserError
 
 COLUMNS = ("path", "label", "source", "patient_id", "split", "view", "modality", "mask", "finding")
 """The columns a listing always has, text; a reader adds what its source knows (age, sex ...)."""
 
 MANY = 1000
-"""Absent files of one table above which they are counted in one finding and not listed each."""
+"""Absent or unlisted files of one table above which one finding counts them all."""
 
 END = "\0end of table"
 """A last row of `read_rows` alone: where it is not one of its own, a quote is still open."""
@@ -261,23 +261,19 @@ class Matcher:
                 f"{self.table}: none of its {len(self._absent)} images is in {expected}, "
                 f"which holds {len(self.index.files)} images{first}"
             )
-        if len(self._absent) > MANY:
-            reason = f"{len(self._absent)} listed files are not there, '{self._absent[0]}' first"
-            self.problems.append(
-                Problem(self.table, "listed_absent", "warning", reason, "left out")
-            )
-        else:
-            self.problems += [
-                Problem(name, "listed_absent", "warning", f"listed in {self.table}", "left out")
-                for name in self._absent
-            ]
-        self.problems += [
-            Problem(file, "unlisted", "info", f"not in {self.table}", "left out")
-            for file in self.index.files
-            if file not in self._rows
-        ]
+        unlisted = [file for file in self.index.files if file not in self._rows]
+        self._report(self._absent, "listed_absent", "warning", f"listed in {self.table}")
+        self._report(unlisted, "unlisted", "info", f"not in {self.table}")
         rows = [row for path, row in self._rows.items() if path not in self._conflicts]
         return listing(rows, self.problems)
+
+    def _report(self, files: Sequence[str], kind: str, severity: Severity, reason: str) -> None:
+        """Add a finding for each file, or one with their number where they are many."""
+        if len(files) > MANY:
+            counted = f"{len(files)} files {reason}, '{files[0]}' first"
+            self.problems.append(Problem(self.table, kind, severity, counted, "left out"))
+        else:
+            self.problems += [Problem(file, kind, severity, reason, "left out") for file in files]
 
 
 def _stem(name: str) -> str:

@@ -171,6 +171,12 @@ def test_many_absent_files_are_counted(tmp_path: Path) -> None:
     assert (problem.file, problem.reason.split()[0]) == ("table.csv", str(MANY + 1))
 
 
+def test_many_unlisted_files_are_counted(tmp_path: Path) -> None:
+    files(tmp_path, ["i/a.png", *(f"i/{number}.png" for number in range(MANY + 1))])
+    (problem,) = matched(tmp_path, ("a.png", "x")).listing("i").problems
+    assert (problem.kind, problem.reason.split()[0]) == ("unlisted", str(MANY + 1))
+
+
 def test_no_file_at_all(tmp_path: Path) -> None:
     files(tmp_path, ["i/a.png"])
     with pytest.raises(
