@@ -124,7 +124,7 @@ def _numbers(column: pl.Series) -> Scores:
 
 
 def predicted(scores: Scores) -> Labels:
-    """Give the class of the greatest score of each row of [rows, classes]."""
+    """Give the class of the greatest score in each row of [rows, classes]; ties go to the first."""
     # Rounded, so that a tie is a tie: the class with the smallest number wins.
     return np.asarray(scores.round(12).argmax(axis=1), dtype=np.intp)
 

@@ -2,30 +2,18 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 import os
 import struct
 import tracemalloc
-import warnings
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
 import numpy as np
-import pydicom
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
-from pydicom.uid import JPEGBaseline8Bit
 
-from hideseek.data.duplicates import thumbnail
-from hideseek.data.images import NOTES, read_mask, read_radiograph
-from hideseek.data.orientation import judge
-from hideseek.data.samples import ImageError
+from hideseek.data.images import read_mask, read_radiograph
 from hideseek.errors import UserError
-from tests.data.dicom_file import dicom
 
 RAMP = np.add.outer(np.arange(40) * 4, np.arange(50)).astype(np.uint8)  # no symmetry, 0 .. 205
 
@@ -353,36 +341,6 @@ def test_smallest_side(tmp_path: Path) -> None:
     assert read_radiograph(save(Image.fromarray(RAMP[:32]), tmp_path / "b.png")).pixels.size
 
 
-def stored_images() -> list[bytes]:
-    made = []
-    modes = [("PNG", "RGBA"), ("JPEG", "L"), ("TIFF", "F"), ("BMP", "L"), ("GIF", "P")]
-    for kind, mode in modes:
-        stored = io.BytesIO()
-        Image.fromarray(RAMP).convert(mode).save(stored, kind)
-        made.append(stored.getvalue())
-    return made
-
-
-@pytest.mark.filterwarnings("ignore")
-@settings(max_examples=150, deadline=None)
-@given(st.sampled_from(stored_images()), st.data())
-def test_damage_never_raises_anything_else(content: bytes, data: st.DataObject) -> None:
-    damaged = bytearray(content[: data.draw(st.integers(0, len(content)))])
-    for _ in range(data.draw(st.integers(0, 4)) if damaged else 0):
-        place = data.draw(st.integers(0, min(len(damaged), 200) - 1))
-        damaged[place] = data.draw(st.integers(0, 255))
-    path = Path("damaged.png")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, "read_bytes", lambda self: bytes(damaged))
-        try:
-            read = read_radiograph(path)
-        except UserError as error:
-            assert "\n" not in str(error)
-        else:
-            assert read.pixels.dtype == np.uint8
-            assert read.pixels.ndim == 2
-
-
 def test_unsupported_colour_space_is_a_user_error(tmp_path: Path) -> None:
     stored = Image.merge("LAB", [Image.fromarray(RAMP)] * 3)
     assert "unsupported" in refused(save(stored, tmp_path / "a.tif"))
@@ -417,215 +375,6 @@ def test_mask_of_another_shape(tmp_path: Path) -> None:
         read_mask(path, (50, 40))
     with pytest.raises(UserError, match="no such file"):
         read_mask(tmp_path / "absent.png", (50, 40))
-
-
-ODD = {
-    "000002-16.jpg": ("PNG", (462, 421), 8, "wrong_extension"),
-    "00003176_001.png": ("PNG", (1024, 1024), 8, ""),
-    "00003490_011.png": ("PNG", (1024, 1024), 8, ""),
-    "00005435_000.png": ("PNG", (1024, 1024), 8, ""),
-    "16745_2_3.PNG": ("PNG", (629, 858), 8, ""),
-    "248.jfif": ("JPEG", (1310, 1383), 8, ""),
-    "770.png": ("JPEG", (415, 438), 8, "wrong_extension colour"),
-    "884.png": ("WEBP", (648, 768), 8, "wrong_extension colour"),
-    "FAFA-A1BF-49A8-A1D3-66FAFA41B7345D.jpg": ("JPEG", (499, 500), 8, ""),
-    "Fake_MONOHR1.dcm": ("DICOM", (1024, 1024), 8, "monochrome1"),
-    "c64d5667-a776-4f95-9e21-bfabafb07740.dcm": ("DICOM", (1024, 1024), 8, ""),
-    "covid-19-pneumonia-30-L.jpg": ("JPEG", (4300, 4298), 8, ""),
-    "f6d980a0_v7labs-mask.jpg": ("PNG", (2000, 2000), 8, "wrong_extension"),
-    "pneumocystis-pneumonia-2-L.png": ("PNG", (907, 906), 8, "alpha"),
-    "ryct.2020003.fig2-a.png": ("PNG", (156, 157), 8, "colour"),
-    "ryct.2020003.fig2-b_mask.png": ("PNG", (157, 173), 8, ""),
-    "tpmd200203f2-c.png": ("PNG", (1264, 1399), 8, "palette colour"),
-    "made/all-black.png": ("PNG", (300, 300), 8, ""),
-    "made/cmyk.jpg": ("JPEG", (384, 410), 8, ""),
-    "made/empty.png": "empty",
-    "made/exif-rotated.jpg": ("JPEG", (410, 384), 8, "rotated"),
-    "made/gray-16bit.png": ("PNG", (384, 410), 16, "high_bit"),
-    "made/html-instead-of-image.png": "no_image",
-    "made/inverted.png": ("PNG", (384, 410), 8, ""),
-    "made/truncated.jpg": "truncated",
-}
-
-
-def test_every_odd_file_is_listed_here(pack: Path) -> None:
-    folder = pack / "odd-files"
-    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert files - {"odd-files.csv"} == set(ODD)
-
-
-@pytest.mark.parametrize("name", ODD)
-def test_every_odd_file_gives_its_pixels_or_one_line(pack: Path, name: str) -> None:
-    path, expected = pack / "odd-files" / name, ODD[name]
-    if isinstance(expected, str):
-        with pytest.raises(ImageError) as caught:
-            read_radiograph(path)
-        assert caught.value.kind == expected
-        assert str(caught.value).startswith(f"{path}: ")
-        assert "\n" not in str(caught.value)
-        return
-    read = read_radiograph(path)
-    kinds = " ".join(kind for kind, _ in read.notes)
-    assert (read.format, read.pixels.shape, read.bit_depth, kinds) == expected
-    assert read.pixels.dtype == np.uint8
-    assert set(kinds.split()) <= set(NOTES)
-    if read.format == "DICOM":
-        raw = pydicom.dcmread(path).pixel_array
-        np.testing.assert_array_equal(read.pixels, 255 - raw if "monochrome1" in kinds else raw)
-    elif expected[2:] in ((8, ""), (8, "colour"), (8, "wrong_extension colour")):
-        opened = Image.open(path)  # of which alpha, where there is one, is opaque
-        np.testing.assert_array_equal(read.pixels, opened.convert("RGB").convert("L"))
-
-
-def test_the_odd_palette_is_looked_up(pack: Path) -> None:
-    path = pack / "odd-files/tpmd200203f2-c.png"
-    image = Image.open(path)
-    colours = np.array(image.getpalette()).reshape(-1, 3)[np.asarray(image)]
-    read = read_radiograph(path).pixels
-    assert np.abs(read - colours @ (0.299, 0.587, 0.114)).max() < 1
-    assert np.abs(read.astype(int) - np.asarray(image)).max() > 20  # the places in the palette
-
-
-def test_luminance_of_a_tinted_jpeg_is_near_that_of_opencv(pack: Path) -> None:
-    path = pack / "odd-files/770.png"
-    grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(int)
-    assert np.abs(read_radiograph(path).pixels - grey).max() <= 7
-
-
-def test_radiographs_in_dicom_have_dark_lungs(pack: Path) -> None:
-    read = read_radiograph(pack / "odd-files/c64d5667-a776-4f95-9e21-bfabafb07740.dcm")
-    assert not any(judge(thumbnail(read.pixels)[None]).row(0))
-    assert set(read.header) == {"view", "sex", "age", "pixel_spacing", "modality"}
-    assert read.header["view"] == "AP"
-    # Its samples are those of a MONOCHROME2 image: who obeys the tag sees a negative, and says so.
-    fake = read_radiograph(pack / "odd-files/Fake_MONOHR1.dcm")
-    assert judge(thumbnail(fake.pixels)[None]).row(0, named=True)["inverted"]
-    assert not any(judge(thumbnail(255 - fake.pixels)[None]).row(0))
-
-
-def test_files_made_from_one_image_agree(pack: Path) -> None:
-    made = pack / "odd-files/made"
-    plain = read_radiograph(pack / "covid-19-image-repository/png/006f3a8a.png").pixels.astype(
-        float
-    )
-    np.testing.assert_array_equal(read_radiograph(made / "inverted.png").pixels, 255 - plain)
-    assert np.abs(plain - read_radiograph(made / "cmyk.jpg").pixels).mean() < 3
-    # Its samples lie upright under a tag of a quarter turn: who obeys it lays the picture down.
-    turned = read_radiograph(made / "exif-rotated.jpg").pixels
-    assert np.abs(turned - np.rot90(plain, -1)).mean() < 3
-    deep = read_radiograph(made / "gray-16bit.png")
-    assert deep.bit_depth == 16
-    assert np.corrcoef(deep.pixels.ravel(), plain.ravel())[0, 1] > 0.99
-    assert deep.pixels.min() == 0
-    assert deep.pixels.max() == 255
-    for name in ("empty.png", "html-instead-of-image.png", "truncated.jpg"):
-        refused(made / name)
-
-
-def test_real_mask_with_three_values(pack: Path) -> None:
-    read = next(
-        path
-        for path in sorted((pack / "semantic_masks_v7labs_lungs").iterdir())
-        if 127 in np.asarray(Image.open(path))
-    )
-    stored = np.asarray(Image.open(read))
-    np.testing.assert_array_equal(read_mask(read, stored.shape), stored == 255)
-
-
-def base_files() -> dict[str, bytes]:
-    """Encode one small picture in many ways."""
-    rng = np.random.default_rng(0)
-    grey = (np.add.outer(np.arange(48), np.arange(40)) * 2 + rng.integers(0, 9, (48, 40))).astype(
-        np.uint8
-    )
-    image, files = Image.fromarray(grey), {}
-    for kind in ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP"):
-        stream = io.BytesIO()
-        image.save(stream, kind)
-        files[kind.lower()] = stream.getvalue()
-    for name, other in {
-        "deep.png": Image.fromarray(grey.astype(np.uint16) * 16),
-        "rgba.png": image.convert("RGBA"),
-        "palette.png": image.convert("P"),
-        "cmyk.jpeg": image.convert("CMYK"),
-    }.items():
-        stream = io.BytesIO()
-        other.save(stream, name.split(".")[1].upper())
-        files[name] = stream.getvalue()
-    files["raw.dcm"] = dicom(grey.astype(np.uint16) * 16, BitsStored=12)
-    files["window.dcm"] = dicom(grey.astype(np.uint16), WindowCenter=90, WindowWidth=60)
-    shape = {"Rows": 48, "Columns": 40}
-    jpeg = np.frombuffer(files["jpeg"], np.uint8)[None]
-    files["jpeg.dcm"] = dicom(jpeg, syntax=JPEGBaseline8Bit, **shape)
-    return files
-
-
-@pytest.mark.parametrize("name", base_files())
-def test_cut_files_are_refused_or_whole(tmp_path: Path, name: str) -> None:
-    content, path = base_files()[name], tmp_path / f"a.{name.split('.')[-1]}"
-    path.write_bytes(content)
-    whole = read_radiograph(path).pixels
-    for length in range(1, len(content), 10):
-        path.write_bytes(content[:length])
-        try:
-            read = read_radiograph(path).pixels
-        except ImageError as error:
-            assert "\n" not in str(error)
-        else:  # what was cut off said nothing of the pixels
-            assert length > 0.9 * len(content)
-            np.testing.assert_array_equal(read, whole)
-
-
-def test_mutated_files_end_in_pixels_or_one_line(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    bases = list(base_files().items())
-    outcomes = {"pixels": 0, "refused": 0}
-
-    def read(seed: int) -> str:
-        name, content = bases[seed % len(bases)]
-        other = bases[seed * 7 % len(bases)][1]
-        path = tmp_path / f"{seed}.{name.split('.')[-1]}"
-        path.write_bytes(damaged(content, other, seed))
-        try:
-            pixels = read_radiograph(path).pixels
-        except ImageError as error:
-            assert "\n" not in str(error)
-            return "refused"
-        assert pixels.dtype == np.uint8 and pixels.ndim == 2
-        return "pixels"
-
-    levels = [logging.getLogger(name).level for name in ("PIL", "pydicom")]
-    with warnings.catch_warnings(record=True) as leaked:
-        warnings.simplefilter("always")
-        before = list(warnings.filters)
-        with ThreadPoolExecutor(4) as pool:
-            for outcome in pool.map(read, range(650)):
-                outcomes[outcome] += 1
-        assert list(warnings.filters) == before
-    assert [str(warning.message) for warning in leaked] == []
-    assert [logging.getLogger(name).level for name in ("PIL", "pydicom")] == levels
-    assert capfd.readouterr() == ("", "")
-    assert min(outcomes.values()) > 50
-
-
-def damaged(content: bytes, other: bytes, seed: int) -> bytes:
-    rng = np.random.default_rng(seed)
-    data = bytearray(content)
-    for _ in range(int(rng.integers(1, 3))):
-        at = int(rng.integers(0, max(1, min(len(data), 64 if rng.random() < 0.2 else 10**9))))
-        match int(rng.integers(0, 5)):
-            case 0:
-                data[at : at + 1] = rng.bytes(1)
-            case 1:
-                del data[at : at + int(rng.integers(1, 30))]
-            case 2:
-                data[at:at] = rng.bytes(int(rng.integers(1, 30)))
-            case 3:
-                data = data[: max(at, 2)]
-            case 4:
-                data[at:] = other[at : at + int(rng.integers(1, 2000))]
-    return bytes(data)
 
 
 @pytest.mark.parametrize("error", [MemoryError, RecursionError("too\ndeep"), OverflowError("x")])
