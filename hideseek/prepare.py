@@ -18,6 +18,7 @@ from hideseek.data.confounding import confounding
 from hideseek.data.drawn import PhantomSource
 from hideseek.data.floor import metadata_floor
 from hideseek.data.manifest import read_text_columns
+from hideseek.data.problems import problem_table
 from hideseek.data.source import ManifestSource
 from hideseek.data.splits import complete_splits
 from hideseek.data.trust import gate, worst
@@ -91,7 +92,10 @@ def check(config: DictConfig) -> None:
         raise UserError("check compares classes; give it data of the task 'classify'")
     source = data.list_files()
     listed = source.listed()
-    show_problems(console, listed.problems, None)
+    path = Path(source.folder) / f"{source.name}.check.problems.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    problem_table(listed.problems).write_csv(path)
+    show_problems(console, listed.problems, path)
     if "on_disk" in listed.rows.columns:
         console.print(availability_table(listed.rows))
     rows = _with_survey(listed.rows, source.surveyed())
@@ -103,13 +107,13 @@ def check(config: DictConfig) -> None:
 
 
 def _with_survey(listed: pl.DataFrame, surveyed: pl.DataFrame | None) -> pl.DataFrame:
-    """Take the rows that a survey left in, with their facts, and those it could not see."""
-    if surveyed is None:
-        return listed
-    if "on_disk" not in listed.columns:
-        return surveyed
-    absent = listed.filter(pl.col("on_disk") == "no")
-    return pl.concat([surveyed, absent], how="diagonal").with_columns(pl.all().fill_null(""))
+    """Take the rows that a survey left in, unless it could not see all that are listed.
+
+    With some files absent, facts of the others would tell what is on disk and not what is in the
+    data.
+    """
+    absent = "on_disk" in listed.columns and (listed.get_column("on_disk") == "no").any()
+    return listed if surveyed is None or absent else surveyed
 
 
 def _confounding(console: Console, rows: pl.DataFrame, classes: list[str], path: Path) -> None:

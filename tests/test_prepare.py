@@ -77,6 +77,26 @@ def test_check_opens_no_image(tmp_path: Path) -> None:
     assert (floor["name"], floor["correct"], floor["n"]) == ("source", 8, 12)
 
 
+def test_check_before_anything_is_downloaded(tmp_path: Path) -> None:
+    lists = tmp_path / "raw/COVID-Net/labels"
+    lists.mkdir(parents=True)
+    for split, count in (("train", 90), ("test", 30)):
+        lines = []
+        for number in range(count):
+            if number % 3 == 2:
+                lines.append(f"{split}{number} {split}{number}.jpg COVID-19 cohen")
+            else:
+                label = ("normal", "pneumonia")[number % 3]
+                lines.append(f"{split}{number} {split}{number}.png {label} rsna")
+        (lists / f"{split}_COVIDx5.txt").write_text("\n".join(lines))
+    done = run(tmp_path, "check", "data=covidx", "data.raw=raw")
+    assert done.returncode == 0, done.stderr
+    assert "0 of 120 listed images are on disk" in done.stdout
+    assert "20/30" in done.stdout  # every COVID-19 image, and one of the other two classes
+    done = run(tmp_path, "prepare", "data=covidx", "data.raw=raw")
+    assert done.returncode == 2 and "none of the 120 images" in done.stderr
+
+
 def test_a_source_that_is_not_there(tmp_path: Path) -> None:
     files(tmp_path, ["some/thing.png"])
     done = run(tmp_path, "prepare", "data=raw", "data/source=cohen", "data.raw=.")
@@ -104,11 +124,12 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_cache(
     chance = random.Random(0)
     for _ in range(12):
         process = start(killed, *words)
-        time.sleep(chance.uniform(0.3, 1.0) * lasted)
+        time.sleep(chance.uniform(0.3, 0.9) * lasted)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         for cache in (killed / "cache").glob("*.h5"):
             assert len(Cache(cache)) == 400  # whole, or not there
+            cache.unlink()  # a finished one would spare the later runs their deaths
     assert run(killed, *words).returncode == 0
     (one,), (other,) = (list((place / "cache").glob("*.h5")) for place in (whole, killed))
     assert one.name == other.name
@@ -117,5 +138,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_cache(
     for row in range(0, 400, 37):
         for a, b in zip(first[row], second[row], strict=True):
             assert (a == b).all()
-    left = [entry.name for entry in (killed / "cache").rglob("*") if "shards" in entry.name]
+    for suffix in (".manifest.csv", ".problems.csv", ".masks.csv", ".built.csv"):
+        assert other.with_suffix(suffix).read_text() == one.with_suffix(suffix).read_text()
+    left = [entry.name for entry in (killed / "cache").rglob("*") if entry.name.startswith(".")]
     assert left == []

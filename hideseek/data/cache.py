@@ -93,6 +93,9 @@ def write_cache(path: Path, recipe: CacheRecipe, entries: Iterable[Entry], capac
         How many entries were written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*.partial"):
+        if not _alive(left.suffixes[-2].lstrip(".")):
+            left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     size, text, count = recipe.size, {name: [] for name in TEXT}, 0  # type: ignore[var-annotated]
     packed = (size * size + 7) // 8
@@ -118,6 +121,17 @@ def write_cache(path: Path, recipe: CacheRecipe, entries: Iterable[Entry], capac
     finally:
         temporary.unlink(missing_ok=True)
     return count
+
+
+def _alive(process: str) -> bool:
+    """Tell whether the process that a temporary file is named by still runs."""
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _write_labels(file: h5py.File, recipe: CacheRecipe, text: dict[str, list[str]]) -> None:

@@ -13,7 +13,7 @@ import polars as pl
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from hideseek.data.problems import Problem
+from hideseek.data.problems import Problem, Severity
 
 SAME = 0.999
 """Correlation from which two thumbnails are one picture, encoded twice."""
@@ -28,46 +28,66 @@ def without_copies(rows: pl.DataFrame, pairs: Sequence[Pair]) -> tuple[pl.DataFr
     """Leave out copies and what straddles given splits, and group what belongs together.
 
     Of one picture in two rows (correlation of 0.999 or more) the second is left out, both where
-    their labels differ. Similar pictures (below that) stay, but in one group, which later steps
-    never split. Where a group is in several given splits, its rows outside the most protected one
-    (test before val before train) are left out: test lists stay whole.
+    their labels differ; a given test list stays whole, though, and its copies are only named.
+    Similar pictures (below that) stay, but in one group, which later steps never split. Where a
+    group is in several given splits, its rows outside the most protected one (test before val
+    before train) are left out.
 
     Args:
         rows: canonical rows with their splits ("" where open).
         pairs: positions i < j of similar pictures with their correlation.
 
     Returns:
-        The rows left, with the column `group`, and the findings.
+        The rows left, with the column `group`, and the findings: one with the action "left out"
+        for each row that is.
     """
     problems: list[Problem] = []
     dropped: set[int] = set()
-    path, label, split, patient = (
-        rows.get_column(name).to_list() for name in ("path", "label", "split", "patient_id")
-    )
+    named = list(rows.select("path", "label", "split", "patient_id").iter_rows(named=True))
     for first, second, correlation in pairs:
-        alike = f"correlates {correlation:.4f} with {path[first]}"
-        same, conflict = correlation >= SAME, label[first] != label[second]
-        if conflict:
-            reason = f"{alike}, but is '{label[second]}' and not '{label[first]}'"
-            action = "both left out" if same else "kept, in one group"
-            severity = "error" if same else "warning"
-            problems.append(Problem(path[second], "label_conflict", severity, reason, action))  # type: ignore[arg-type]
-            dropped |= {first, second} if same else set()
-        elif same and split[first] == split[second]:
-            problems.append(Problem(path[second], "duplicate", "warning", alike, "left out"))
-            dropped.add(second)
-        else:
-            problems.append(Problem(path[second], "near_duplicate", "warning", alike,
-                                    "kept, in one group"))  # fmt: skip
-        if patient[first] != patient[second]:
-            reason = f"{alike}, of patient '{patient[first]}' and not '{patient[second]}'"
-            problems.append(Problem(path[second], "patient_conflict", "warning", reason,
-                                    "patients in one group"))  # fmt: skip
-    grouped = rows.with_columns(
-        pl.Series("group", group_ids(rows, [pair[:2] for pair in pairs]), dtype=pl.String)
-    )
+        found, out = _judge(named[first], named[second], correlation)
+        problems += found
+        dropped |= {(first, second)[place] for place in out}
+    groups = group_ids(rows, [pair[:2] for pair in pairs])
+    grouped = rows.with_columns(pl.Series("group", groups, dtype=pl.String))
     left = grouped.with_row_index("at").filter(~pl.col("at").is_in(sorted(dropped))).drop("at")
     return _without_straddlers(left, problems)
+
+
+def _judge(
+    one: dict[str, str], other: dict[str, str], correlation: float
+) -> tuple[list[Problem], tuple[int, ...]]:
+    """Say what two rows of similar pictures have in common, and which of them (0, 1) go."""
+    alike = f"correlates {correlation:.4f} with {one['path']}"
+    conflict = one["label"] != other["label"]
+    # A copy in another split is left out there, with its group.
+    same = correlation >= SAME and one["split"] == other["split"]
+    whole = one["split"] == "test"
+    found = []
+    out: tuple[int, ...] = ()
+    if conflict:
+        action = "kept, in one group"
+        if same:
+            action = "kept: the test list stays whole" if whole else "left out"
+            out = () if whole else (0, 1)
+        severity: Severity = "error" if same else "warning"
+        reason = f"{alike}, but is '{other['label']}' and not '{one['label']}'"
+        found.append(Problem(other["path"], "label_conflict", severity, reason, action))
+        if out:
+            reason = f"correlates {correlation:.4f} with {other['path']}, which is another label"
+            found.append(Problem(one["path"], "label_conflict", severity, reason, action))
+    elif same:
+        action = "kept: the test list stays whole" if whole else "left out"
+        out = () if whole else (1,)
+        found.append(Problem(other["path"], "duplicate", "warning", alike, action))
+    else:
+        action = "kept, in one group"
+        found.append(Problem(other["path"], "near_duplicate", "warning", alike, action))
+    if one["patient_id"] != other["patient_id"]:
+        reason = f"{alike}, of patient '{one['patient_id']}' and not '{other['patient_id']}'"
+        action = "patients in one group"
+        found.append(Problem(other["path"], "patient_conflict", "warning", reason, action))
+    return found, out
 
 
 def group_ids(table: pl.DataFrame, pairs: Sequence[tuple[int, int]]) -> list[str]:
@@ -124,16 +144,19 @@ def _without_straddlers(
     rows: pl.DataFrame, problems: list[Problem]
 ) -> tuple[pl.DataFrame, list[Problem]]:
     out = []
-    patients = rows.get_column("patient_id").to_list()
-    splits: dict[str, set[str]] = {}
-    for patient, split in zip(patients, rows.get_column("split"), strict=True):
-        splits.setdefault(patient, set()).add(split)
+    named = list(rows.select("path", "patient_id", "group", "split").iter_rows())
+    kept_at: dict[tuple[str, str], str] = {}
+    patients: dict[tuple[str, str], str] = {}
+    for path, patient, group, split in named:
+        kept_at.setdefault((group, split), path)
+        patients.setdefault((patient, split), path)
     for row, kept, own in straddlers(rows, "group"):
-        by_patient = kept in splits[patients[row]]
+        path, patient, group, _ = named[row]
+        by_patient = (patient, kept) in patients
         kind = "patient_in_two_splits" if by_patient else "copy_in_two_splits"
-        what = f"patient '{patients[row]}'" if by_patient else "a near-duplicate"
-        reason = f"{what} is in {kept} and {own}"
-        problems.append(Problem(rows.item(row, "path"), kind, "warning", reason,
-                                f"left out of {own}"))  # fmt: skip
+        what = f"patient '{patient}'" if by_patient else "a near-duplicate"
+        other = patients[patient, kept] if by_patient else kept_at[group, kept]
+        reason = f"{what} is in {kept}, too: {other}"
+        problems.append(Problem(path, kind, "warning", reason, f"left out of {own}"))
         out.append(row)
     return rows.with_row_index("at").filter(~pl.col("at").is_in(out)).drop("at"), problems

@@ -21,10 +21,10 @@ SMALL = 200
 FLAT = 2.0
 """Grey levels; an image whose standard deviation is below shows nothing."""
 
-MODALITIES = ("", "?", "x-ray", "xray", "cr", "dx", "dr", "cxr", "rg", "radiograph")
+OTHER_MODALITIES = ("ct", "ct scan", "mr", "mri", "us", "ultrasound", "pt", "pet", "nm", "mg")
 CT_VIEWS = ("ct", "axial", "coronal", "sagittal")
 LATERAL_VIEWS = ("l", "ll", "rl", "lat")
-FACTS = ("width", "height", "bit_depth", "format", "sha256", "window")
+FACTS = ("width", "height", "bit_depth", "format", "sha256", "window", "mask_sha256")
 HEADER = ("view", "age", "sex", "pixel_spacing", "modality")
 
 _SUSPICIONS = {
@@ -98,7 +98,7 @@ def _unusable(row: dict[str, str], fact: dict[str, object]) -> Problem | None:
     out: Callable[[str, str, Severity], Problem] = lambda kind, reason, severity: Problem(  # noqa: E731
         file, kind, severity, reason, "left out"
     )
-    if modality not in MODALITIES or view in CT_VIEWS:
+    if modality in OTHER_MODALITIES or view in CT_VIEWS:
         return out("not_radiograph", f"modality '{row.get('modality', '')}', view '{row['view']}'",
                    "info")  # fmt: skip
     if view in LATERAL_VIEWS or "lateral" in view:

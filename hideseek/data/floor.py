@@ -25,14 +25,16 @@ from hideseek.data.floor_models import (
 from hideseek.errors import UserError
 
 NOT_METADATA = (
-    *("id", "uid", "patientid", "patient", "path", "file", "filename", "folder", "image", "mask"),
-    *("label", "labels", "class", "finding", "findings", "diagnosis", "pcr", "target", "split"),
-    *("fold", "sha256", "hash", "url", "doi", "license", "date", "notes"),
+    *("id", "image_id", "patient_id", "patientid", "patient", "study_uid", "uid", "group", "image"),
+    *("path", "file", "filename", "file_name", "folder", "mask", "sha256", "mask_sha256", "hash"),
+    *("label", "labels", "class", "finding", "findings", "diagnosis", "pcr", "target"),
+    *("split", "source_split", "fold", "role", "on_disk", "listed_as", "nih_patient", "window"),
+    *("url", "doi", "license", "notes", "clinical_notes", "date", "study_date", "location"),
 )
-"""Words in names of columns that no floor uses: names, answers, origins and dates."""
+"""Names of columns that no floor uses: rows, answers, bookkeeping and origins."""
 
-BOOKKEEPING = ("group", "role", "window", "location", "on_disk", "listed_as")
-"""Whole names of further columns that no floor uses."""
+FILES = ("path", "file", "filename", "mask", "uid")
+"""Last words of names of columns that no floor uses either."""
 
 UNIQUE = 0.95
 """Share of different values at which a column of whole numbers is taken for an identifier."""
@@ -173,8 +175,8 @@ def usable_columns(table: pl.DataFrame) -> list[str]:
     return [
         name
         for name in table.columns
-        if name not in BOOKKEEPING
-        and not set(NOT_METADATA) & set(name.lower().replace(" ", "_").split("_"))
+        if (bare := name.lower().replace(" ", "_")) not in NOT_METADATA
+        and bare.split("_")[-1] not in FILES
         and _varies(table.get_column(name).fill_null(""))
     ]
 

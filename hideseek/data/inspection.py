@@ -6,6 +6,7 @@ What they mean is judged in `findings`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -49,6 +50,7 @@ class Facts:
         header: JSON object, as `Radiograph.header`.
         mask_error: why the mask could not be used, "" where it can or there is none.
         mask_share: share of the image that the mask covers, -1 without a mask.
+        mask_sha256: of the mask's file, "" without a usable mask.
     """
 
     error: str = ""
@@ -64,6 +66,7 @@ class Facts:
     header: str = "{}"
     mask_error: str = ""
     mask_share: float = -1.0
+    mask_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,9 @@ def _inspect(
     if mask:
         try:
             lung = read_mask(root / mask, (pixels.shape[0], pixels.shape[1]))
-            facts = Facts(**{**asdict(facts), "mask_share": float(lung.mean())})
+            digest = hashlib.sha256((root / mask).read_bytes()).hexdigest()
+            known = {"mask_share": float(lung.mean()), "mask_sha256": digest}
+            facts = Facts(**{**asdict(facts), **known})
         except UserError as error:
             facts = Facts(**{**asdict(facts), "mask_error": str(error)})
     return facts, thumbnail(pixels)

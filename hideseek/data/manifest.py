@@ -119,6 +119,22 @@ def table_hash(table: pl.DataFrame) -> str:
     return hashlib.sha256(table.write_csv().encode()).hexdigest()
 
 
+def files_state(table: pl.DataFrame, root: Path) -> str:
+    """Hash which files these are, here and now: folder, names, sizes and times of change.
+
+    For what is kept on this machine alone; `files_hash` is the same on every machine.
+    """
+    state = hashlib.sha256(str(root.resolve()).encode())
+    for name in (*table.get_column("path"), *table.get_column("mask")):
+        try:
+            known = (root / name).stat() if name else None
+        except (OSError, ValueError):
+            known = None
+        text = "" if known is None else f"{known.st_size} {known.st_mtime_ns}"
+        state.update(f"{name}\0{text}\n".encode())
+    return state.hexdigest()
+
+
 def files_hash(table: pl.DataFrame, root: Path) -> str:
     """Hash which files are there and how large, so that a replaced or added file is noticed.
 
@@ -184,7 +200,7 @@ def _check(table: pl.DataFrame, path: Path, classes: Sequence[str] | None) -> No
             raise UserError(f"{path}: '{repeated.item(0, column)}' stands there twice ({column})")
     for column in ("path", "mask"):
         for value in table.get_column(column):
-            if posixpath.isabs(value) or posixpath.normpath(value).split("/")[0] == "..":
+            if posixpath.isabs(value) or ".." in value.split("/"):
                 raise UserError(f"{path}: '{value}' leaves the data root; paths are relative to it")
     if classes is not None:
         _check_values(table, path, "label", classes)

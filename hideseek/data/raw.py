@@ -81,19 +81,31 @@ class RawSource(ManifestSource):
 
 
 def join(listings: list[Listing]) -> Listing:
-    """Put listings below each other; a file that two readers list counts for the first.
+    """Put listings below each other; a file that two readers list is one row.
 
     Args:
         listings: with the columns that they share and others; what a listing lacks becomes "".
 
     Returns:
-        All rows and problems, each path once.
+        All rows and problems, each path once: the row that has a label, else the first. Two labels
+        for one file leave it out.
     """
     tables = [listing.rows for listing in listings]
     rows = pl.concat(tables, how="diagonal").with_columns(pl.all().fill_null(""))
     problems = [problem for listing in listings for problem in listing.problems]
-    twice = rows.filter(~pl.col("path").is_first_distinct())
-    for path, source in twice.select("path", "source").iter_rows():
-        reason = f"listed again by the reader of '{source}'"
-        problems.append(Problem(path, "listed_twice", "info", reason, "first kept"))
-    return Listing(rows.filter(pl.col("path").is_first_distinct()), problems)
+    labels = pl.col("label").filter(pl.col("label") != "").unique(maintain_order=True)
+    by_path = rows.group_by("path", maintain_order=True).agg(labels, pl.col("source"), pl.len())
+    conflicts = []
+    for path, known, sources, count in by_path.filter(pl.col("len") > 1).iter_rows():
+        listed = f"listed {count} times, as of {' and '.join(sources)}"
+        if len(known) > 1:
+            reason = f"{listed}, with the labels {' and '.join(known)}"
+            problems.append(Problem(path, "label_conflict", "error", reason, "left out"))
+            conflicts.append(path)
+        else:
+            problems.append(Problem(path, "listed_twice", "warning", listed, "one row kept"))
+    rows = rows.filter(~pl.col("path").is_in(conflicts)).with_row_index("at")
+    first = rows.sort(pl.col("label") == "", "at", maintain_order=True).filter(
+        pl.col("path").is_first_distinct()
+    )
+    return Listing(first.sort("at").drop("at"), problems)

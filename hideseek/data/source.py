@@ -6,20 +6,26 @@ builds it, or names the command that does.
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import polars as pl
 
-from hideseek.data import phantom
 from hideseek.data.build import build_cache, mask_table
 from hideseek.data.cache import CacheRecipe
+from hideseek.data.command import command
+from hideseek.data.images import MINIMUM_SIDE
 from hideseek.data.lungs import load_segmenter, segmenter_hash
-from hideseek.data.manifest import files_hash, read_manifest, table_hash, with_splits
+from hideseek.data.manifest import (
+    files_hash,
+    read_manifest,
+    read_text_columns,
+    table_hash,
+    with_splits,
+)
 from hideseek.data.mask_rules import MaskRules
 from hideseek.data.problems import Problem, problem_table
 from hideseek.data.sources.listing import Listing
@@ -116,9 +122,9 @@ class ManifestSource:
         """
         if self.cache is not None:
             if not Path(self.cache).is_file():
-                command = self.command(image_size)
                 raise UserError(
-                    f"data.cache={self.cache} does not exist; build one with: {command}"
+                    f"data.cache={self.cache} does not exist; build one with: "
+                    f"{command(self, image_size)}"
                 )
             return Path(self.cache)
         table = self.surveyed() if self.inspect else self._split(self.present())
@@ -131,8 +137,13 @@ class ManifestSource:
             return self.prepare().cache
         raise UserError(
             f"no cache of {image_size} px or more for {self.manifest} in {self.folder}/; "
-            f"build it with: {self.command(image_size)}"
+            f"build it with: {command(self, image_size)}"
         )
+
+    def __post_init__(self) -> None:
+        """Refuse a size that no network reads."""
+        if self.size < MINIMUM_SIDE:
+            raise UserError(f"data.size={self.size} is too small; give {MINIMUM_SIDE} or more")
 
     def list_files(self) -> ManifestSource:
         """Return the source with its manifest: itself, unless readers have to list files first."""
@@ -148,6 +159,13 @@ class ManifestSource:
         splits = self._splits_path(path, (table.get_column("split") != "").any())
         if splits is not None:
             table = with_splits(table, splits, self.task)
+        given = set(table.get_column("split")) - {""}
+        if given and not {"train", "test"} <= given:
+            lacks = "test" if "test" not in given else "train"
+            raise UserError(
+                f"{splits or path}: no image is in the split '{lacks}'; give it some, or leave the "
+                "split of all images empty (data.splits=null)"
+            )
         return Listing(table, [*self.found, *listed.problems])
 
     def present(self) -> Listing:
@@ -179,26 +197,40 @@ class ManifestSource:
         problems = listed.problems if found is None else found.problems
         if self.strict:
             self._refuse(problems, None if found is None else found.folder / "problems.csv")
+        if table.is_empty():
+            counts = Counter(each.kind for each in problems if each.action == "left out")
+            why = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+            raise UserError(f"none of the {listed.rows.height} images can be used: {why}")
         path = self._cache_path(table, self.size)
-        if path.is_file() and self.export_masks is None:
-            return Prepared(path, problems, found, fresh=False)
+        fresh = not path.is_file() or self.export_masks is not None
+        if fresh:
+            self._build(table, path)
+        built = read_text_columns(path.with_suffix(".built.csv")).iter_rows()
+        problems = [*problems, *(Problem(*values) for values in built)]
+        problem_table(problems).write_csv(path.with_suffix(".problems.csv"))
+        if self.strict:
+            self._refuse(problems, path.with_suffix(".problems.csv"))
+        return Prepared(path, problems, found, fresh)
+
+    def _build(self, table: pl.DataFrame, path: Path) -> None:
+        """Build the cache; it appears last, so that nothing beside it is missing after a kill."""
+        hidden = path.with_name(f".{path.name}")
         bar, advance = progress(f"{self.name} at {self.size} px", table.height)
         with bar:
             report = build_cache(
                 table,
                 self._root(),
                 self._recipe(table, self.size),
-                path,
+                hidden,
                 lambda: load_segmenter(self.segmenter, self.masks.mirrored, self.masks.precision),
                 advance,
                 None if self.export_masks is None else Path(self.export_masks),
             )
-        problems = [*problems, *report.problems]
-        manifest, _ = report.tables()
+        manifest, problems = report.tables()
         manifest.write_csv(path.with_suffix(".manifest.csv"))
-        problem_table(problems).write_csv(path.with_suffix(".problems.csv"))
+        problems.write_csv(path.with_suffix(".built.csv"))
         mask_table(report.judged).write_csv(path.with_suffix(".masks.csv"))
-        return Prepared(path, problems, found, fresh=True)
+        hidden.replace(path)
 
     def survey(self, listed: Listing) -> Survey:
         """Inspect the files of the listed rows, or read what an earlier inspection found."""
@@ -207,31 +239,11 @@ class ManifestSource:
 
     def surveyed(self) -> pl.DataFrame | None:
         """Return the rows that an earlier survey left in; None where there was none."""
+        listed = self.listed()
+        if "on_disk" in listed.rows.columns and not (listed.rows["on_disk"] != "no").any():
+            return None
         found = read_survey(self._survey_folder(self.present()))
         return None if found is None else found.rows
-
-    def command(self, image_size: int) -> str:
-        """Spell the command that builds what is missing: what differs from `conf/data`."""
-        kind = "manifest" if self.task == "classify" else "lungs"
-        usual: dict[str, object] = {
-            **dict.fromkeys(() if self.origin else ("manifest", "root")),
-            **{"splits": "auto", "name": kind, "segmenter": "packaged", "split_seed": 0},
-            "preprocess": "paper" if kind == "manifest" else "letterbox",
-            "size": 224 if kind == "manifest" else 256,
-            "classes": f"[{','.join(phantom.CLASSES)}]" if kind == "manifest" else "[]",
-            **{"windowing": "minmax", "folds": None, "fold": 0, "duplicates": 0.985},
-        }
-        given = {key: getattr(self, key) for key in usual}
-        given["size"] = max(self.size, image_size)
-        given["classes"] = f"[{','.join(self.classes)}]"
-        changed = [f"data.{key}={given[key]}" for key in usual if given[key] != usual[key]]
-        usual_masks = asdict(MaskRules())
-        masks = asdict(self.masks).items()
-        changed += [
-            f"data.masks.{key}={value}" for key, value in masks if value != usual_masks[key]
-        ]
-        words = (word.replace("=None", "=null") for word in changed)
-        return shlex.join(["hideseek", "prepare", *(self.origin or [f"data={kind}"]), *words])
 
     def _refuse(self, problems: Sequence[Problem], where: Path | None) -> None:
         counts = Counter(problem.kind for problem in problems if problem.severity != "info")

@@ -117,7 +117,7 @@ def _check_folds(table: pl.DataFrame, folds: int | None, fold: int) -> int:
     if not given.is_empty():
         raise UserError(
             f"'{given.item(0, 'image_id')}' has a split already, and {folds} folds would change "
-            "it; take the splits out of the manifest, or do without folds"
+            "it; take the splits out (in the manifest, or data.splits=null) or do without folds"
         )
     return folds
 

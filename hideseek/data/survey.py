@@ -21,7 +21,7 @@ from hideseek.data.copies import Pair, without_copies
 from hideseek.data.duplicates import near_duplicates
 from hideseek.data.findings import judge_files
 from hideseek.data.inspection import INSPECTION_VERSION, inspect
-from hideseek.data.manifest import COLUMNS, files_hash, read_text_columns, table_hash
+from hideseek.data.manifest import COLUMNS, files_state, read_text_columns, table_hash
 from hideseek.data.problems import Problem, problem_table
 from hideseek.data.sources.listing import Listing
 from hideseek.data.splits import complete_splits
@@ -72,8 +72,8 @@ class Survey:
 def survey_folder(
     place: Path, name: str, listed: Listing, root: Path, recipe: SurveyRecipe
 ) -> Path:
-    """Name the folder of a survey by its rows, the files' sizes and its recipe."""
-    parts = (table_hash(listed.rows), files_hash(listed.rows, root), json.dumps(asdict(recipe)))
+    """Name the folder of a survey by its rows, the state of the files and its recipe."""
+    parts = (table_hash(listed.rows), files_state(listed.rows, root), json.dumps(asdict(recipe)))
     return place / f"{name}-{_digest(*parts)}"
 
 
@@ -103,7 +103,7 @@ def survey(folder: Path, listed: Listing, root: Path, recipe: SurveyRecipe) -> S
     """
     table = listed.rows
     names = table.select("path", "mask")
-    key = _digest(table_hash(names), files_hash(table, root), recipe.windowing, INSPECTION_VERSION)
+    key = _digest(table_hash(names), files_state(table, root), recipe.windowing, INSPECTION_VERSION)
     bar, advance = progress("inspecting files", table.height)
     with bar:
         inspection = inspect(

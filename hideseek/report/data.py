@@ -40,16 +40,15 @@ def counts_table(rows: pl.DataFrame, title: str) -> Table:
         rows: with `label`, `source` and `split`.
         title: above the table.
     """
-    parts = [
-        rows.group_by("label", name).len().pivot(name, index="label", values="len")
-        for name in ("source", "split")
-    ]
-    joined = parts[0].join(parts[1], on="label", how="left").fill_null(0).sort("label")
-    splits = [name for name in ("train", "val", "test") if name in parts[1].columns]
-    names = ["label", *sorted(set(parts[0].columns) - {"label"}), *splits]
-    table = _table(title, *names)
-    for row in joined.select(names).iter_rows():
-        table.add_row(*map(str, row))
+    counted: dict[str, Counter[str]] = {}
+    sources, given = sorted(set(rows.get_column("source"))), set(rows.get_column("split"))
+    splits = [name for name in ("train", "val", "test") if name in given]
+    for label, source, split in rows.select("label", "source", "split").iter_rows():
+        counted.setdefault(label, Counter()).update((f"source {source}", f"split {split}"))
+    table = _table(title, "label", *sources, *splits)
+    keys = [*(f"source {name}" for name in sources), *(f"split {name}" for name in splits)]
+    for label in sorted(counted):
+        table.add_row(label, *(str(counted[label][key]) for key in keys))
     return table
 
 

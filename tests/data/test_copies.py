@@ -47,11 +47,28 @@ def test_one_picture_under_two_labels_is_not_used_at_all() -> None:
     table = rows(("a", "normal", "p", ""), ("b", "covid19", "p", ""), ("c", "normal", "q", ""))
     used, problems = without_copies(table, [(0, 1, SAME)])
     assert left(used) == "c"
-    assert kinds(problems) == [("b", "label_conflict", "both left out")]
+    assert kinds(problems) == [("b", "label_conflict", "left out"),
+                               ("a", "label_conflict", "left out")]  # fmt: skip
     assert problems[0].severity == "error"
     used, problems = without_copies(table, [(0, 1, SAME - 1e-6)])
     assert left(used) == "abc"
     assert problems[0].severity == "warning"
+
+
+def test_a_given_test_list_stays_whole() -> None:
+    table = rows(("a", "normal", "p", "test"), ("b", "normal", "p", "test"),
+                 ("c", "covid19", "p", "test"), ("d", "covid19", "q", "train"))  # fmt: skip
+    used, problems = without_copies(table, [(0, 1, 1.0), (0, 2, 1.0), (0, 3, 1.0)])
+    assert left(used) == "abc"
+    whole = "kept: the test list stays whole"
+    assert kinds(problems) == [
+        ("b", "duplicate", whole),
+        ("c", "label_conflict", whole),
+        ("d", "label_conflict", "kept, in one group"),
+        ("d", "patient_conflict", "patients in one group"),
+        ("d", "copy_in_two_splits", "left out of train"),
+    ]
+    assert problems[-1].reason == "a near-duplicate is in test, too: a"
 
 
 def test_a_copy_in_two_given_splits_stays_in_the_test_set() -> None:
@@ -69,6 +86,7 @@ def test_a_copy_in_two_given_splits_stays_in_the_test_set() -> None:
         ("a", "copy_in_two_splits", "left out of train"),
         ("c", "patient_in_two_splits", "left out of train"),
     ]
+    assert problems[-1].reason == "patient 'r' is in val, too: d"
 
 
 @given(
@@ -99,13 +117,8 @@ def test_nothing_straddles_and_nothing_vanishes_unsaid(
     splits = used.group_by("group").agg(pl.col("split").n_unique())
     assert (splits.get_column("split") <= 1).all()
     gone = set(table.get_column("path")) - set(used.get_column("path"))
-    told = {problem.file for problem in problems if "left out" in problem.action}
-    both = {
-        str(first)
-        for problem in problems
-        if problem.action == "both left out"
-        for first, second, _ in pairs
-        if str(second) == problem.file
-    }
-    assert gone <= told | both
-    assert used.equals(used.filter(pl.col("path").is_in(table.get_column("path"))))
+    told = {problem.file for problem in problems if problem.action.startswith("left out")}
+    assert gone == told
+    tests = table.filter(pl.col("split") == "test").get_column("path")
+    assert set(tests) <= set(used.get_column("path"))
+    assert used.get_column("path").is_sorted()

@@ -109,9 +109,14 @@ def test_absent_file_and_absent_mask_column(tmp_path: Path) -> None:
     assert "no column 'mask'" in refused(tmp_path, "path,label\na.png,normal\n", "segment")
 
 
-def test_dots_inside_the_root_are_no_offence(tmp_path: Path) -> None:
-    content = "path,label\n..a.png,normal\nx/../b.png,normal\n"
-    assert read(tmp_path, content).height == 2
+def test_dots_in_names_are_no_offence(tmp_path: Path) -> None:
+    assert read(tmp_path, "path,label\n..a.png,normal\nx/.b./c..png,normal\n").height == 2
+
+
+def test_steps_back_are_refused_even_inside(tmp_path: Path) -> None:
+    # Behind a link, x/.. is not where it seems to be.
+    with pytest.raises(UserError, match="leaves the data root"):
+        read(tmp_path, "path,label\nx/../b.png,normal\n")
 
 
 TABLE = "path,image_id,label\na.png,A,normal\nb.png,B,normal\nc.png,C,covid19\n"

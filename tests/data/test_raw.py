@@ -90,12 +90,28 @@ def test_rows_known_to_be_absent_are_listed_but_not_opened(raw: RawSource) -> No
     assert not [problem for problem in prepared.problems if problem.severity == "error"]
 
 
-def test_join_fills_columns_and_keeps_the_first_of_two() -> None:
+def test_join_fills_columns_and_keeps_one_row_a_file() -> None:
     first = listing([{"path": "x.png", "age": "50"}, {"path": "y.png", "age": ""}])
-    second = listing([{"path": "x.png", "source": "s"}, {"path": "z.png", "sex": "F"}])
-    joined = join([first, second])
-    assert joined.rows.get_column("path").to_list() == ["x.png", "y.png", "z.png"]
-    assert joined.rows.get_column("age").to_list() == ["50", "", ""]
-    assert joined.rows.get_column("sex").to_list() == ["", "", "F"]
+    second = listing([{"path": "x.png", "label": "normal"}, {"path": "z.png", "sex": "F"}])
+    for order in ([first, second], [second, first]):
+        joined = join(order)
+        rows = {row["path"]: row for row in joined.rows.iter_rows(named=True)}
+        assert set(rows) == {"x.png", "y.png", "z.png"}
+        assert rows["x.png"]["label"] == "normal"
+        assert (rows["y.png"]["sex"], rows["z.png"]["sex"]) == ("", "F")
+        (problem,) = joined.problems
+        assert (problem.file, problem.kind) == ("x.png", "listed_twice")
+
+
+def test_two_readers_that_disagree_on_a_label() -> None:
+    one = listing([{"path": "x.png", "label": "normal", "source": "s"}, {"path": "y.png"}])
+    other = listing([{"path": "x.png", "label": "covid19", "source": "t"}])
+    joined = join([one, other])
+    assert joined.rows.get_column("path").to_list() == ["y.png"]
     (problem,) = joined.problems
-    assert (problem.file, problem.kind, problem.action) == ("x.png", "listed_twice", "first kept")
+    assert (problem.kind, problem.severity, problem.action) == (
+        "label_conflict",
+        "error",
+        "left out",
+    )
+    assert problem.reason == "listed 2 times, as of s and t, with the labels normal and covid19"

@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from hideseek.config import config_folder, register
 from hideseek.data import source as source_module
 from hideseek.data.cache import Cache
+from hideseek.data.command import command
 from hideseek.data.drawn import PhantomSource
 from hideseek.data.phantom import PhantomRecipe
 from hideseek.data.source import ManifestSource
@@ -71,7 +72,7 @@ def test_prepare_then_ready(image_folder: Folder, make: Make, tmp_path: Path) ->
     assert set(problems["kind"]) <= {"small", "unlike", "upside_down"}  # it is a drawing
     folders = [entry for entry in (tmp_path / "cache").iterdir() if entry.is_dir()]
     assert {folder.name.split("-")[0] for folder in folders} == {"inspection", "manifest"}
-    assert len(list((tmp_path / "cache").iterdir())) == 4 + len(folders)
+    assert len(list((tmp_path / "cache").iterdir())) == 5 + len(folders)
 
 
 def test_second_prepare_does_no_work(
@@ -119,7 +120,7 @@ def test_given_cache_is_taken_as_it_is(make: Make, small_cache: Folder) -> None:
 )
 def test_the_named_command_builds_what_was_missing(make: Make, changes: dict[str, object]) -> None:
     wanted = make(**{"size": 224, **changes})
-    words = shlex.split(wanted.command(64))
+    words = shlex.split(command(wanted, 64))
     assert words[:2] == ["hideseek", "prepare"]
     register()
     with initialize_config_dir(str(config_folder().resolve()), version_base=None):
@@ -295,3 +296,55 @@ def mutated(content: bytes, seed: int) -> bytes:
             case 4:
                 data = data[: max(at, 1)]
     return bytes(data)
+
+
+def test_files_of_another_folder_or_another_time_are_read_anew(
+    image_folder: Folder, make: Make, tmp_path: Path
+) -> None:
+    root = image_folder(images=12)
+    first = make().prepare().cache
+    other = tmp_path / "other"
+    root.rename(other)
+    for number in range(12):  # the same names and sizes, other pixels
+        path = other / f"{number}.png"
+        content = bytearray(path.read_bytes())
+        path.write_bytes(bytes(content[:100]) + bytes(len(content) - 100))
+    with pytest.raises(UserError, match="none of the 12 images can be used: 12 "):
+        make(manifest="other/manifest.csv").prepare()
+    other.rename(root)
+    with pytest.raises(UserError, match="none of the 12 images"):
+        make().prepare()
+    assert first.is_file()
+
+
+def test_what_a_kill_leaves_out_is_made_again(image_folder: Folder, make: Make) -> None:
+    image_folder(images=12)
+    path = make().prepare().cache
+    for suffix in (".masks.csv", ".built.csv", ".manifest.csv"):
+        # The cache is renamed last: without it, everything beside it is made again.
+        path.with_suffix(suffix).unlink()
+        path.unlink()
+        assert make().prepare().cache == path
+        assert path.with_suffix(suffix).is_file()
+
+
+def test_a_second_run_tells_the_same_problems(image_folder: Folder, make: Make) -> None:
+    root = image_folder(images=12)
+    manifest = root / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("3_mask.png", "3.png"))
+    first, again = make().prepare(), make().prepare()
+    assert first.problems == again.problems
+    assert "implausible_mask" in {problem.kind for problem in again.problems}
+    with pytest.raises(UserError, match=r"strict=true: .*implausible_mask"):
+        make(strict=True, inspect=False).prepare()
+
+
+def test_splits_without_a_test_set_are_refused_at_once(image_folder: Folder, make: Make) -> None:
+    root = image_folder()
+    manifest = root / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("test", "train"))
+    with pytest.raises(UserError, match="no image is in the split 'test'"):
+        make().prepare()
+    assert not Path("cache").exists()
+    with pytest.raises(UserError, match=r"data\.size=3 is too small"):
+        make(size=3)

@@ -45,8 +45,9 @@ def read(
 ) -> Listing:
     r"""List the images of a folder-per-class tree.
 
-    The layout is `folder/[SPLIT/]CLASS/**/image`. Folders named `masks` are passed over. A folder
-    that names no class keeps its rows, with its name as `finding` and no label.
+    The layout is `folder/[SPLIT/]CLASS/**/image` or `folder/CLASS/SPLIT/**/image`. Folders
+    named `masks` are passed over. A folder that names no class keeps its rows, with its name as
+    `finding` and no label.
 
     Args:
         root: the data root.
@@ -124,8 +125,9 @@ def _bare(name: str) -> str:
 def _parted(path: PurePosixPath) -> tuple[str, str, tuple[str, ...]]:
     """Split a path below the tree into split, class folder and the folders below that."""
     parts = path.parts[:-1]
-    split = SPLITS.get(parts[0].lower(), "") if parts else ""
-    parts = parts[1:] if split else parts
+    splits = [SPLITS[part.lower()] for part in parts[:2] if part.lower() in SPLITS]
+    parts = tuple(part for part in parts[:2] if part.lower() not in SPLITS) + parts[2:]
+    split = splits[0] if splits else ""
     return (split, parts[0], parts[1:]) if parts else (split, "", ())
 
 
