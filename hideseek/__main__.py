@@ -94,6 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)(task)
     try:
         run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output, such as `head`, has had enough; Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print(f"hideseek {verb}: interrupted", file=sys.stderr)
         sys.exit(130)
