@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import struct
+import time
 from pathlib import Path
 
 import polars as pl
@@ -34,6 +35,16 @@ def offline_records(file: Path):
             record.ParseFromString(parts)
             parts = b""
             yield record
+
+
+def whole_run(path: Path) -> list:
+    """Read a run that W&B's own process may still be writing down."""
+    for _ in range(100):
+        records = list(offline_records(path))
+        if {"run", "exit"} <= {record.WhichOneof("record_type") for record in records}:
+            break
+        time.sleep(0.2)
+    return records
 
 
 def values(items) -> dict[str, object]:
@@ -81,7 +92,7 @@ def test_wandb_logs_each_cell_offline_in_a_run_of_its_own(no_key, tmp_path):
     ids = set()
     for seed in (0, 1):
         (run_file,) = (tmp_path / f"cell{seed}" / "wandb").glob("offline-run-*/run-*.wandb")
-        records = list(offline_records(run_file))
+        records = whole_run(run_file)
         (run,) = [record.run for record in records if record.WhichOneof("record_type") == "run"]
         ids.add(run.run_id)
         assert run.display_name == f"tiny/original/{seed}"
