@@ -98,7 +98,7 @@ def check(config: DictConfig) -> None:
     show_problems(console, listed.problems, path)
     if "on_disk" in listed.rows.columns:
         console.print(availability_table(listed.rows))
-    rows = _with_survey(listed.rows, source.surveyed())
+    rows = _with_survey(listed.rows, source.surveyed(listed))
     if not (rows.get_column("split") == "test").any():
         rows = complete_splits(rows, source.split_seed, source.folds, source.fold)
     console.print(counts_table(rows, f"{rows.height} images listed"))

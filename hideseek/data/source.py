@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -127,10 +127,12 @@ class ManifestSource:
                     f"{command(self, image_size)}"
                 )
             return Path(self.cache)
-        table = self.surveyed() if self.inspect else self._split(self.present())
+        listed = self.listed()
+        table = self.surveyed(listed) if self.inspect else self._split(self.present(listed))
         if table is not None:
+            recipe = self._recipe(table)
             for size in sorted({self.size, *self._sizes()}):
-                path = self._cache_path(table, size)
+                path = Path(self.folder) / replace(recipe, size=size).file_name()
                 if size >= image_size and path.is_file():
                     return path
         if self.build:
@@ -168,9 +170,8 @@ class ManifestSource:
             )
         return Listing(table, [*self.found, *listed.problems])
 
-    def present(self) -> Listing:
-        """List without the rows that the reader of a source already knows to be absent."""
-        listed = self.listed()
+    def present(self, listed: Listing) -> Listing:
+        """Leave out the rows that the reader of a source already knows to be absent."""
         if "on_disk" not in listed.rows.columns:
             return listed
         there = listed.rows.filter(pl.col("on_disk") != "no")
@@ -191,7 +192,7 @@ class ManifestSource:
             source = self.list_files()
             if source is not self:
                 return source.prepare()
-        listed = self.present()
+        listed = self.present(self.listed())
         found = self.survey(listed) if self.inspect else None
         table = self._split(listed) if found is None else found.rows
         problems = listed.problems if found is None else found.problems
@@ -201,10 +202,11 @@ class ManifestSource:
             counts = Counter(each.kind for each in problems if each.action == "left out")
             why = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
             raise UserError(f"none of the {listed.rows.height} images can be used: {why}")
-        path = self._cache_path(table, self.size)
+        recipe = self._recipe(table)
+        path = Path(self.folder) / recipe.file_name()
         fresh = not path.is_file() or self.export_masks is not None
         if fresh:
-            self._build(table, path)
+            self._build(table, recipe, path)
         built = read_text_columns(path.with_suffix(".built.csv")).iter_rows()
         problems = [*problems, *(Problem(*values) for values in built)]
         problem_table(problems).write_csv(path.with_suffix(".problems.csv"))
@@ -212,7 +214,7 @@ class ManifestSource:
             self._refuse(problems, path.with_suffix(".problems.csv"))
         return Prepared(path, problems, found, fresh)
 
-    def _build(self, table: pl.DataFrame, path: Path) -> None:
+    def _build(self, table: pl.DataFrame, recipe: CacheRecipe, path: Path) -> None:
         """Build the cache; it appears last, so that nothing beside it is missing after a kill."""
         hidden = path.with_name(f".{path.name}")
         bar, advance = progress(f"{self.name} at {self.size} px", table.height)
@@ -220,7 +222,7 @@ class ManifestSource:
             report = build_cache(
                 table,
                 self._root(),
-                self._recipe(table, self.size),
+                recipe,
                 hidden,
                 lambda: load_segmenter(self.segmenter, self.masks.mirrored, self.masks.precision),
                 advance,
@@ -237,12 +239,11 @@ class ManifestSource:
         folder = self._survey_folder(listed)
         return read_survey(folder) or survey(folder, listed, self._root(), self._survey_recipe())
 
-    def surveyed(self) -> pl.DataFrame | None:
+    def surveyed(self, listed: Listing) -> pl.DataFrame | None:
         """Return the rows that an earlier survey left in; None where there was none."""
-        listed = self.listed()
         if "on_disk" in listed.rows.columns and not (listed.rows["on_disk"] != "no").any():
             return None
-        found = read_survey(self._survey_folder(self.present()))
+        found = read_survey(self._survey_folder(self.present(listed)))
         return None if found is None else found.rows
 
     def _refuse(self, problems: Sequence[Problem], where: Path | None) -> None:
@@ -264,11 +265,11 @@ class ManifestSource:
             Path(self.folder), self.name, listed, self._root(), self._survey_recipe()
         )
 
-    def _recipe(self, table: pl.DataFrame, size: int) -> CacheRecipe:
+    def _recipe(self, table: pl.DataFrame) -> CacheRecipe:
         return CacheRecipe(
             name=self.name,
             task=self.task,
-            size=size,
+            size=self.size,
             preprocess=self.preprocess,
             windowing=self.windowing,
             masks=self.masks,
@@ -277,9 +278,6 @@ class ManifestSource:
             files_hash=files_hash(table, self._root()),
             segmenter_hash=segmenter_hash(self.segmenter) if self.task == "classify" else "",
         )
-
-    def _cache_path(self, table: pl.DataFrame, size: int) -> Path:
-        return Path(self.folder) / self._recipe(table, size).file_name()
 
     def _root(self) -> Path:
         return Path(self.root) if self.root else Path(self.manifest or "").parent
