@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +21,7 @@ from hideseek.data.source import ManifestSource
 from hideseek.data.splits import complete_splits
 from hideseek.data.trust import gate, worst
 from hideseek.errors import UserError
+from hideseek.record import write_json
 from hideseek.report.data import (
     availability_table,
     counts_table,
@@ -66,7 +65,7 @@ def _trust(console: Console, cache: Cache) -> None:
     show_gate(console, report)
     report.summary.write_csv(cache.path.with_suffix(".gate.csv"))
     tests = [asdict(test) for test in report.tests]
-    _write_json(
+    write_json(
         cache.path.with_suffix(".gate.json"), {"sentences": report.sentences, "tests": tests}
     )
     rows, columns = SHEET
@@ -121,15 +120,5 @@ def _confounding(console: Console, rows: pl.DataFrame, classes: list[str], path:
     show_confounding(console, report)
     floors = metadata_floor(rows, classes)
     show_floors(console, floors, classes)
-    _write_json(
-        path, {"confounding": asdict(report), "floors": [asdict(floor) for floor in floors]}
-    )
+    write_json(path, {"confounding": asdict(report), "floors": [asdict(floor) for floor in floors]})
     console.print(f"report: {path}", soft_wrap=True)
-
-
-def _write_json(path: Path, values: dict[str, object]) -> None:
-    text = json.dumps(values, indent=1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    temporary.write_text(text)
-    temporary.replace(path)

@@ -83,12 +83,13 @@ def finish(
         "margin": config.roi.margin,
         **hashes,
     }
-    _write(folder / "metrics.json", {name: _number(value) for name, value in metrics.items()})
-    _write(folder / "provenance.json", provenance)
-    _write(folder / "done.json", done)
+    write_json(folder / "metrics.json", {name: _number(value) for name, value in metrics.items()})
+    write_json(folder / "provenance.json", provenance)
+    write_json(folder / "done.json", done)
 
 
-def _write(path: Path, content: Mapping[str, object]) -> None:
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write a JSON file in one go: whole under its name, or not there."""
     temporary = path.with_name(f".{path.name}")
     temporary.write_text(json.dumps(content, indent=2) + "\n")
     temporary.replace(path)

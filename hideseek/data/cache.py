@@ -21,6 +21,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hideseek.data.mask_rules import MaskRules
+from hideseek.data.shards import is_abandoned, temporary_path
 from hideseek.errors import UserError
 from hideseek.regions import lung_boxes, mask_state
 
@@ -93,10 +94,10 @@ def write_cache(path: Path, recipe: CacheRecipe, entries: Iterable[Entry], capac
         How many entries were written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{path.name}.*.partial"):
-        if not _alive(left.suffixes[-2].lstrip(".")):
+    for left in path.parent.glob(f".{path.stem}-*.tmp"):
+        if is_abandoned(left.name):
             left.unlink(missing_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = temporary_path(path)
     size, text, count = recipe.size, {name: [] for name in TEXT}, 0  # type: ignore[var-annotated]
     packed = (size * size + 7) // 8
     try:
@@ -121,17 +122,6 @@ def write_cache(path: Path, recipe: CacheRecipe, entries: Iterable[Entry], capac
     finally:
         temporary.unlink(missing_ok=True)
     return count
-
-
-def _alive(process: str) -> bool:
-    """Tell whether the process that a temporary file is named by still runs."""
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _write_labels(file: h5py.File, recipe: CacheRecipe, text: dict[str, list[str]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from hideseek.data.problems import Problem
+from hideseek.data.shards import temporary_path
 from hideseek.data.source import ManifestSource
 from hideseek.data.sources.listing import Listing
 from hideseek.errors import UserError
@@ -62,7 +62,7 @@ class RawSource(ManifestSource):
         joined = join(listings)
         path = self._listing()
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        temporary = temporary_path(path)
         joined.rows.write_csv(temporary)
         temporary.replace(path)
         return replace(self._as_listed(), found=tuple(joined.problems))

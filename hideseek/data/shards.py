@@ -30,7 +30,7 @@ KINDS = "biufcU"
 RANGE = "__range__"
 
 _SHARD = re.compile(r"\d{5,}\.npz")
-_TEMPORARY = re.compile(r"\.\d{5,}-(?P<host>\w*)-(?P<pid>\d{1,7})-\d+\.tmp")
+_TEMPORARY = re.compile(r"\..+-(?P<host>\w*)-(?P<pid>\d{1,7})-\d+\.tmp")
 _HOST = re.sub(r"\W", "", platform.node(), flags=re.ASCII)
 _number = count()
 
@@ -63,7 +63,7 @@ def run_shards(
         UserError: the folder cannot be written to, as when the disk is full.
         TypeError: an array holds anything but numbers, truth values and text.
     """
-    _remove(folder, _is_abandoned)
+    _remove(folder, is_abandoned)
     for index, start in enumerate(range(0, len(items), size)):
         part = items[start : start + size]
         place = np.array([start, start + len(part)])
@@ -84,7 +84,7 @@ def discard(folder: Path) -> None:
     Raises:
         UserError: the parts cannot be removed.
     """
-    _remove(folder, lambda name: bool(_SHARD.fullmatch(name)) or _is_abandoned(name))
+    _remove(folder, lambda name: bool(_SHARD.fullmatch(name)) or is_abandoned(name))
     with suppress(OSError):
         folder.rmdir()
 
@@ -117,7 +117,7 @@ def _write(path: Path, shard: Shard, place: npt.NDArray[Any]) -> None:
     for name, array in shard.items():
         if array.dtype.kind not in KINDS or name == RANGE:
             raise TypeError(f"array '{name}' of type {array.dtype} cannot be kept in a shard")
-    temporary = path.with_name(f".{path.stem}-{_HOST}-{os.getpid()}-{next(_number)}.tmp")
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -149,8 +149,13 @@ def _remove(folder: Path, unwanted: Callable[[str], bool]) -> None:
         ) from None
 
 
-def _is_abandoned(name: str) -> bool:
-    """Tell whether a name is a temporary one of a process of this machine that is gone."""
+def temporary_path(path: Path) -> Path:
+    """Name the hidden file beside `path` under which this process writes it before renaming."""
+    return path.with_name(f".{path.stem}-{_HOST}-{os.getpid()}-{next(_number)}.tmp")
+
+
+def is_abandoned(name: str) -> bool:
+    """Tell whether a name is by `temporary_path`, of a process of this machine that is gone."""
     match = _TEMPORARY.fullmatch(name)
     if match is None or match["host"] != _HOST:
         return False
