@@ -37,6 +37,7 @@ class NetworkCard:
         normalize: one of `hideseek.models.inputs.NORMALIZATIONS`.
         classes: names in the order of the outputs.
         roi: name of the representation that it was trained on.
+        cam_layer: path of the layer for Grad-CAM; empty: the one that the network names itself.
     """
 
     task: str
@@ -48,6 +49,7 @@ class NetworkCard:
     normalize: str
     classes: tuple[str, ...]
     roi: str = "original"
+    cam_layer: str = ""
 
     def plain(self) -> dict[str, Any]:
         """Return built-in values only, so that `weights_only=True` can read them back."""

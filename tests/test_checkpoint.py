@@ -35,6 +35,7 @@ TINY = NetworkCard(
     normalize="paper",
     classes=("normal", "pneumonia", "covid19"),
     roi="lungs_removed",
+    cam_layer="features.3",
 )
 UNET = NetworkCard(
     task="segment",
@@ -254,6 +255,14 @@ def test_a_card_that_lacks_a_field(key, tmp_path):
     del content[KEY][key]
     torch.save(content, path)
     assert key in refusal(path)
+
+
+def test_a_card_from_before_there_was_a_cam_layer(tmp_path):
+    path = write(tmp_path / "a.ckpt", TINY, Tiny(3, 3, 4))
+    content = torch.load(path, weights_only=True)
+    del content[KEY]["cam_layer"]
+    torch.save(content, path)
+    assert load_network(path)[1] == replace(TINY, cam_layer="")
 
 
 def test_missing_and_surplus_weights(tmp_path):
