@@ -66,6 +66,7 @@ class TrainConfig:
     selection: Selection = Selection.validation
     normalize: Normalize = MISSING
     workers: int = 0
+    resume: bool = True
     task: Any = MISSING
     model: Any = MISSING
     data: Any = MISSING
@@ -90,7 +91,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("len", len, replace=True)
 
 
-PLACE_KEYS = ("hydra", "sweep", "paths", "logger", "workers")
+PLACE_KEYS = ("hydra", "sweep", "paths", "logger", "workers", "resume")
 """Where and how a cell runs: what may differ between two runs of the same cell."""
 
 
@@ -112,6 +113,8 @@ def config_hash(config: DictConfig) -> str:
     values = plain(config, PLACE_KEYS)
     # The data module repeats what stands elsewhere, and a cache may lie anywhere.
     values.pop("datamodule")
+    # It is looked at after training.
+    values["model"].pop("cam_layer", None)
     for source in (values["data"], values["data"].get("source", {})):
         source.pop("folder", None)
     text = json.dumps(values, sort_keys=True)

@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from hideseek import __version__
 from hideseek.config import config_hash, plain
-from hideseek.data.cache import Cache
+from hideseek.data.cache import Cache, CacheRecipe
+from hideseek.errors import UserError
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "albumentations", "numpy", "hydra-core")
 
@@ -28,10 +29,44 @@ def describe(folder: Path, config: DictConfig) -> None:
         folder: of the cell.
         config: of the cell.
     """
-    (folder / "done.json").unlink(missing_ok=True)
+    for name in ("done.json", "failed.json"):
+        (folder / name).unlink(missing_ok=True)
+    for partial in (folder / "checkpoints").glob(".*.ckpt"):
+        partial.unlink()  # a kill while one was written
     overrides = list(HydraConfig.get().overrides.task)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(plain(config))))
     (folder / "overrides.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(overrides)))
+
+
+def identity(config: DictConfig, recipe: CacheRecipe) -> dict[str, str]:
+    """Hash what decides a cell's outcome; what a cell has to show to be kept or continued.
+
+    Args:
+        config: of the cell.
+        recipe: of the cache that it reads.
+
+    Returns:
+        `config_hash`, `recipe_hash` and `version`.
+    """
+    return {
+        "config_hash": config_hash(config),
+        "recipe_hash": recipe.digest(),
+        "version": __version__,
+    }
+
+
+def fail(folder: Path, config: DictConfig, error: Exception) -> None:
+    """Write failed.json: that the cell itself failed, was not killed, and why in one line.
+
+    Args:
+        folder: of the cell.
+        config: of the cell.
+        error: that ended it.
+    """
+    text = (str(error).strip() or "no message").splitlines()[0]
+    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+    content = {"reason": kind + text, "config_hash": config_hash(config), "version": __version__}
+    write_json(folder / "failed.json", content)
 
 
 def finish(
@@ -56,11 +91,9 @@ def finish(
     """
     choices = HydraConfig.get().runtime.choices
     hashes = {
-        "config_hash": config_hash(config),
-        "recipe_hash": cache.recipe.digest(),
+        **identity(config, cache.recipe),
         "manifest_hash": cache.recipe.manifest_hash,
         "segmenter_hash": cache.recipe.segmenter_hash,
-        "version": __version__,
     }
     provenance = {
         **hashes,

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+if TYPE_CHECKING:
+    from hideseek.sweep.executor import Executor
+
 
 class CellsLauncher(Launcher):
     """Runs every cell of a sweep as a process of its own; see `hideseek.sweep.launcher`."""
 
-    def __init__(self, timeout: float | None = None) -> None:
-        """Set the seconds that one cell may take; None for no limit."""
-        self.timeout = timeout
+    def __init__(
+        self,
+        parallel: int = 1,
+        devices_per_cell: int | None = None,
+        timeout: float | None = None,
+        retry_failed: bool = False,
+    ) -> None:
+        """Set up; see `hideseek.sweep.pool.LocalPool`.
+
+        Args:
+            parallel: cells at once.
+            devices_per_cell: GPUs that each cell sees.
+            timeout: seconds that one cell may take; None for no limit.
+            retry_failed: whether to run cells again that failed before.
+        """
+        self.parallel, self.devices_per_cell = parallel, devices_per_cell
+        self.timeout, self.retry_failed = timeout, retry_failed
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -23,10 +41,24 @@ class CellsLauncher(Launcher):
         """Keep what Hydra gives; the task function runs in the cells, not here."""
         self.context, self.config = hydra_context, config
 
+    def executor(self) -> Executor:
+        """Make what runs the cells."""
+        from hideseek.sweep.pool import LocalPool
+
+        return LocalPool(self.parallel, self.devices_per_cell, self.timeout)
+
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run the cells."""
         from hideseek.sweep.launcher import launch
 
-        return launch(self.context, self.config, job_overrides, initial_job_idx, self.timeout)
+        return launch(
+            self.context,
+            self.config,
+            job_overrides,
+            initial_job_idx,
+            self.executor,
+            self.parallel,
+            self.retry_failed,
+        )

@@ -120,7 +120,8 @@ def _resolved(value: Any) -> Any:
 
 def override(group: str, choice: str) -> str:
     known = {*DEFAULTS, "data/source"}
-    return f"{group}={choice}" if group in known else f"+{group}={choice}"
+    given = group in known or group.startswith("hydra/")  # Hydra has its own default of these
+    return f"{group}={choice}" if given else f"+{group}={choice}"
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,7 @@ def test_a_cell_leaves_what_the_design_says(hideseek: Command, place: Path) -> N
     assert names == {
         "config.yaml", "overrides.yaml", "history.csv", "predictions.csv", "metrics.json",
         "provenance.json", "done.json", "log.txt", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+        "attribution.png",
     }  # fmt: skip
     predictions = pl.read_csv(cell / "predictions.csv")
     assert predictions.columns == [

@@ -8,7 +8,7 @@ import polars as pl
 from rich import box
 from rich.table import Table
 
-HIDDEN = ("folder", "balanced_accuracy", "images", "epochs", "seconds")
+HIDDEN = ("folder", "balanced_accuracy", "images", "epochs")
 """Columns of results.csv that the terminal has no room for."""
 
 WHEN_VARIED = ("fill", "margin", "data")

@@ -1,4 +1,4 @@
-"""A sweep: every cell as a process of its own, one after the other.
+"""A sweep: every cell as a process of its own, on this machine, Slurm or Ray.
 
 Started inside one process, the ranks of a distributed cell would replay the whole sweep from
 `sys.argv` and train different cells together. Here a cell is a single run in a fresh process, in
@@ -7,53 +7,38 @@ its own folder; one that fails leaves the others whole.
 
 from __future__ import annotations
 
-import hashlib
-import re
+import contextlib
+import fcntl
+import math
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from hideseek import __version__
-from hideseek.config import config_hash
-from hideseek.data.cache import Cache
-from hideseek.data.source import Source
 from hideseek.errors import UserError
 from hideseek.report.sweep import write_sweep_report
 from hideseek.report.tables import WIDTH
-from hideseek.sweep.process import ended_by_signals, run_logged
+from hideseek.sweep.cells import Cell, command, plan
+from hideseek.sweep.executor import Executor, Job
+from hideseek.sweep.live import CellState, LiveTable
+from hideseek.sweep.process import ended_by_signals
+from hideseek.sweep.reuse import clear, decide, failure, recipe_hashes
 from hideseek.sweep.runs import read_done, sweep_results
+from hideseek.sweep.sheet import write_sheet
 
-LONGEST_NAME = 100
 LOG_TAIL = 15
-NAMED = ("model", "roi", "seed")
+SECONDS_BETWEEN_LOOKS = 0.2
+HYDRAS_OWN_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One planned cell.
-
-    Attributes:
-        overrides: of this cell, as given to Hydra.
-        config: composed from them.
-        folder: where it writes.
-        config_hash: what a finished cell in that folder has to show to be kept.
-    """
-
-    overrides: tuple[str, ...]
-    config: DictConfig
-    folder: Path
-    config_hash: str
+class CellFailed(Exception):
+    """What a sweeper that asks for a failed cell's score gets."""
 
 
 def launch(
@@ -61,7 +46,9 @@ def launch(
     config: DictConfig,
     job_overrides: Sequence[Sequence[str]],
     first: int,
-    timeout: float | None,
+    executor: Callable[[], Executor],
+    parallel: int = 1,
+    retry_failed: bool = False,
 ) -> list[JobReturn]:
     """Run all cells and collect them, the part of a Hydra launcher that is ours.
 
@@ -69,182 +56,134 @@ def launch(
         context: of Hydra, to compose with.
         config: of the sweep.
         job_overrides: one list per cell.
-        first: number of the first cell.
-        timeout: seconds that one cell may take; None for no limit.
+        first: number of the first cell; above 0 for the later steps of an adaptive sweeper.
+        executor: makes what runs the cells.
+        parallel: cells at once, to estimate the time left.
+        retry_failed: whether to run again what failed before.
 
     Returns:
         One result per cell, its value the validation score.
 
     Raises:
-        SystemExit: with status 1, after all cells have run, if any failed.
+        SystemExit: with status 1, after all cells have run, if any failed; an adaptive sweeper gets
+            results that raise `CellFailed` instead, and decides itself.
+        UserError: the sweep runs already, or no cell has its data.
     """
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    sweep = Path(str(config.hydra.sweep.dir))
+    sweep = Path(str(config.hydra.sweep.dir)).absolute()
     cells = plan(context, config, job_overrides, first)
     sweep.mkdir(parents=True, exist_ok=True)
-    _write_sweep(sweep, config, cells)
-    (sweep / "failures.csv").unlink(missing_ok=True)
-    failures: dict[str, str] = {}
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with ended_by_signals(), Progress(*columns, console=console) as progress:
-        bar = progress.add_task("cells", total=len(cells))
-        for cell in cells:
-            reason = _run(cell, config, progress, timeout)
-            if reason is not None:
-                failures[cell.folder.name] = reason
-            progress.advance(bar)
-    reported = _report(sweep, console)
-    if failures:
-        _show_failures(console, sweep, failures)
-    if failures or not reported:
+    with sole_owner(sweep), ended_by_signals():
+        write_sheet(sweep, config, cells)
+        states = _run_all(cells, config, executor, parallel, retry_failed, console)
+        reported = _report(sweep, console)
+        write_sheet(sweep, config, cells)
+    failed = _show_failures(sweep, states, console, keep=first > 0)
+    simple = config.hydra.sweeper.get("_target_") == HYDRAS_OWN_SWEEPER
+    if not reported or (failed and simple):
         raise SystemExit(1)
-    return [_result(cell) for cell in cells]
+    return [_result(cell, state) for cell, state in zip(cells, states, strict=True)]
 
 
-def plan(
-    context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int
-) -> list[Cell]:
-    """Compose every cell before any runs, so that a wrong name stops the sweep at once.
-
-    Args:
-        context: of Hydra.
-        config: of the sweep.
-        job_overrides: one list per cell.
-        first: number of the first cell.
-
-    Returns:
-        The cells in order, each with a folder of its own.
-    """
-    cells = []
-    for number, overrides in enumerate(job_overrides, start=first):
-        composed = context.config_loader.load_sweep_config(config, list(overrides))
-        with open_dict(composed):
-            composed.hydra.job.id = str(number)
-            composed.hydra.job.num = number
-        HydraConfig.instance().set_config(composed)
-        name = cell_name(str(composed.hydra.sweep.subdir), overrides, job_overrides)
-        folder = Path(str(composed.hydra.sweep.dir)) / name
-        cells.append(Cell(tuple(overrides), composed, folder, config_hash(composed)))
-    return cells
-
-
-def cell_name(subdir: str, overrides: Sequence[str], all_overrides: Sequence[Sequence[str]]) -> str:
-    """Name a cell's folder: model-roi-sSEED, then whatever else the sweep varies.
+@contextlib.contextmanager
+def sole_owner(sweep: Path) -> Iterator[None]:
+    """Keep a second start of a sweep from running the same cells at the same time.
 
     Args:
-        subdir: model-roi-sSEED.
-        overrides: of this cell.
-        all_overrides: of all cells.
+        sweep: folder of the sweep.
 
-    Returns:
-        A name of letters, digits, dot, underscore and hyphen, at most 100 characters long.
+    Raises:
+        UserError: another process runs it.
     """
-    common = set.intersection(*(set(given) for given in all_overrides))
-    further = [
-        item for item in overrides
-        if item not in common and item.lstrip("+").partition("=")[0] not in NAMED
+    with (sweep / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{sweep}: this sweep is running already; wait for it, or give another sweep=NAME"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+
+
+def _run_all(
+    cells: Sequence[Cell],
+    config: DictConfig,
+    executor: Callable[[], Executor],
+    parallel: int,
+    retry_failed: bool,
+    console: Console,
+) -> list[CellState]:
+    """Run what is not finished and return how each cell ended."""
+    states = [
+        CellState(cell.folder.name, cell.folder.absolute(), int(cell.config.epochs),
+                  str(cell.config.task.monitor))
+        for cell in cells
     ]  # fmt: skip
-    parts = [subdir, *(item.replace("=", "_", 1) for item in further)]
-    slug = "-".join(re.sub(r"[^A-Za-z0-9._-]+", "_", part).strip("_") for part in parts)
-    # Two values that differ in other characters only must not share a folder.
-    if len(slug) > LONGEST_NAME or slug != "-".join(parts):
-        digest = hashlib.sha256("\n".join(overrides).encode()).hexdigest()[:8]
-        slug = f"{slug[: LONGEST_NAME - 9]}-{digest}"
-    return slug
+    with LiveTable(states, parallel, console) as table:
+        jobs = []
+        for cell, state, recipe in zip(cells, states, recipe_hashes(cells), strict=True):
+            decision = decide(cell, recipe, retry_failed)
+            if decision.verdict == "keep":
+                state.status = "kept"
+                table.say(f"{state.name}: finished before, kept")
+            elif decision.verdict == "failed":
+                state.status = "failed"
+                state.reason = f"{decision.why} (before; hydra.launcher.retry_failed=true retries)"
+                table.say(f"{state.name}: failed before, left alone")
+            else:
+                if decision.why:
+                    table.say(f"{state.name}: finished before, runs again: {decision.why}")
+                    clear(cell.folder)
+                cell.folder.mkdir(parents=True, exist_ok=True)
+                (cell.folder / "failed.json").unlink(missing_ok=True)
+                jobs.append(Job(state.name, tuple(command(cell, config)), state.folder))
+        if jobs:
+            running = executor()
+            try:
+                _follow(jobs, {state.name: state for state in states}, running, table)
+            finally:
+                running.close()
+    return states
 
 
-def command(cell: Cell, config: DictConfig) -> list[str]:
-    """Spell a cell as a single run.
-
-    Args:
-        cell: to run.
-        config: of the sweep.
-
-    Returns:
-        Program and arguments; an absolute interpreter, and no `-m` of Hydra's.
-    """
-    given = [item for item in cell.overrides if not item.startswith(("sweep=", "hydra"))]
-    fixed = {
-        "sweep": str(config.sweep),
-        "hydra.mode": "RUN",
-        "hydra.run.dir": str(cell.folder),
-        "hydra/job_logging": "swept",
-    }
-    return [
-        sys.executable, "-m", "hideseek", "train", *given,
-        *(f"{key}={_quoted(value)}" for key, value in fixed.items()),
-    ]  # fmt: skip
-
-
-def _run(cell: Cell, config: DictConfig, progress: Progress, timeout: float | None) -> str | None:
-    """Run one cell unless it is finished; return why it failed, or None."""
-    name = cell.folder.name
-    if _finished(cell):
-        progress.console.print(f"{name}: finished before, kept")
-        return None
-    cell.folder.mkdir(parents=True, exist_ok=True)
-    (cell.folder / "done.json").unlink(missing_ok=True)
-    (cell.folder / "history.csv").unlink(missing_ok=True)
-    epochs = progress.add_task(name, total=int(cell.config.epochs))
-    reason = run_logged(
-        command(cell, config),
-        cell.folder / "log.txt",
-        timeout,
-        lambda: progress.update(epochs, completed=_epochs_done(cell.folder)),
-    )
-    if reason is None and not read_done(cell.folder):
-        reason = "ended without a result"
-    progress.remove_task(epochs)
-    progress.console.print(f"{name}: {'done' if reason is None else reason}")
-    return reason
+def _follow(
+    jobs: Sequence[Job], states: dict[str, CellState], executor: Executor, table: LiveTable
+) -> None:
+    executor.submit(jobs)
+    left = {job.name for job in jobs}
+    while left:
+        # Before what ended, so that a cell which did both since the last look has a start.
+        for name in sorted(executor.running()):
+            if states[name].status == "waiting":
+                states[name].start()
+        for name, reason in executor.poll().items():
+            state = states[name]
+            if reason is None and not read_done(state.folder):
+                reason = "ended without a result"
+            if reason is not None:
+                reason = failure(state.folder) or reason
+            state.end(reason)
+            table.say(f"{name}: {'done' if reason is None else reason}")
+            left.discard(name)
+        table.update()
+        if left:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def _finished(cell: Cell) -> bool:
-    """Tell whether the folder holds this very cell: same settings, same code, same data."""
-    done = read_done(cell.folder)
-    if (done.get("config_hash"), done.get("version")) != (cell.config_hash, __version__):
-        return False
-    try:
-        source: Source = instantiate(cell.config.data, _convert_="all")
-        recipe = Cache(source.ready(cell.config.image_size)).recipe
-    except UserError:
-        return False
-    return bool(recipe.digest() == done.get("recipe_hash"))
-
-
-def _epochs_done(folder: Path) -> int:
-    try:
-        return len((folder / "history.csv").read_text().splitlines()) - 1
-    except OSError:
-        return 0
-
-
-def _result(cell: Cell) -> JobReturn:
+def _result(cell: Cell, state: CellState) -> JobReturn:
     score = read_done(cell.folder).get("score")
+    failed = state.status == "failed"
+    value: object = math.nan if score is None else score
     return JobReturn(
         overrides=list(cell.overrides),
         cfg=cell.config,
         working_dir=str(cell.folder),
         task_name="train",
-        status=JobStatus.COMPLETED,
-        _return_value=float("nan") if score is None else score,
+        status=JobStatus.FAILED if failed else JobStatus.COMPLETED,
+        _return_value=CellFailed(f"{state.name}: {state.reason}") if failed else value,
     )
-
-
-def _write_sweep(sweep: Path, config: DictConfig, cells: Sequence[Cell]) -> None:
-    content = {
-        "name": str(config.sweep),
-        "version": __version__,
-        "cells": [
-            {"folder": cell.folder.name, "overrides": list(cell.overrides)} for cell in cells
-        ],
-    }
-    (sweep / "sweep.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(content)))
 
 
 def _report(sweep: Path, console: Console) -> bool:
@@ -257,17 +196,25 @@ def _report(sweep: Path, console: Console) -> bool:
     return True
 
 
-def _show_failures(console: Console, sweep: Path, failures: dict[str, str]) -> None:
-    rows = [{"cell": name, "reason": reason} for name, reason in failures.items()]
-    pl.DataFrame(rows).write_csv(sweep / "failures.csv")
-    console.print(f"\n[bold]{len(failures)} cells failed[/bold]")
-    for name, reason in failures.items():
-        log = sweep / name / "log.txt"
+def _show_failures(
+    sweep: Path, states: Sequence[CellState], console: Console, keep: bool
+) -> list[CellState]:
+    """Write failures.csv and show the end of each log."""
+    failed = [state for state in states if state.status == "failed"]
+    path = sweep / "failures.csv"
+    rows = pl.DataFrame([{"cell": state.name, "reason": state.reason} for state in failed])
+    if keep and path.is_file():
+        rows = pl.concat([pl.read_csv(path, infer_schema=False), rows], how="diagonal")
+    if rows.is_empty():
+        path.unlink(missing_ok=True)
+    else:
+        rows.write_csv(path)
+    if failed:
+        console.print(f"\n[bold]{len(failed)} cells failed[/bold]")
+    for state in failed:
+        log = state.folder / "log.txt"
         lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
-        console.print(f"\n[bold]{name}[/bold]: {reason}; the end of {log}:")
+        heading = f"\n{state.name}: {state.reason}; the end of {log}:"
+        console.print(heading, style="bold", markup=False, soft_wrap=True)
         console.print("\n".join(lines[-LOG_TAIL:]), markup=False, highlight=False)
-
-
-def _quoted(value: str) -> str:
-    # Hydra reads a backslash as itself unless it stands before a quote.
-    return QuotedString(value, Quote.single).with_quotes()
+    return failed

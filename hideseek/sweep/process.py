@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import signal
 import subprocess
@@ -33,7 +34,79 @@ PR_SET_PDEATHSIG = 1
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Copy an environment without what distributed or logged runs left in it."""
     kept = {name: value for name, value in environment.items() if name not in LEFTOVERS}
-    return {**kept, CELL_VARIABLE: "1"}
+    return {**kept, CELL_VARIABLE: str(os.getpid())}
+
+
+class Child:
+    """A running command: a session of its own, its output in a file."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str],
+        timeout: float | None = None,
+    ) -> None:
+        """Start it.
+
+        Args:
+            command: program and arguments.
+            log: written on; what an interrupted attempt wrote stays.
+            environment: of the command.
+            timeout: seconds after which the whole process group is killed; None for no limit.
+        """
+        self.timeout, self.expired = timeout, False
+        self.deadline = math.inf if timeout is None else time.monotonic() + timeout
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                start_new_session=True,
+            )
+
+    def ended(self) -> bool:
+        """Tell whether it is over, by itself or by its time limit; then its group is too."""
+        if self.process.poll() is None:
+            if time.monotonic() < self.deadline:
+                return False
+            self.expired = True
+        stop([self])
+        return True
+
+    def reason(self) -> str | None:
+        """Say why it failed, in a few words; None if it ended well. For one that has ended."""
+        if self.expired:
+            return f"still running after {self.timeout:g} s"
+        status = self.process.returncode
+        if status < 0:
+            return f"killed by {signal.Signals(-status).name}"
+        return None if status == 0 else f"exit status {status}"
+
+
+def stop(children: Sequence[Child]) -> None:
+    """End children and all that they started: politely together, then by force."""
+    try:
+        for child in children:
+            if child.process.poll() is None:
+                _signal_group(child, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE_SECONDS
+        for child in children:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+    finally:
+        # Ranks that wait in a collective ignore SIGTERM, and may outlive their rank 0.
+        for child in children:
+            _signal_group(child, signal.SIGKILL)
+        for child in children:
+            child.process.wait()
+
+
+def _signal_group(child: Child, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.process.pid, number)
 
 
 def run_logged(
@@ -47,7 +120,7 @@ def run_logged(
 
     Args:
         command: program and arguments.
-        log: written anew.
+        log: written on.
         timeout: seconds after which the whole process group is killed; None for no limit.
         tick: called while waiting.
         seconds_between_ticks: how often.
@@ -55,47 +128,29 @@ def run_logged(
     Returns:
         None if it ended well, else why not, in a few words.
     """
-    deadline = None if timeout is None else time.monotonic() + timeout
-    with log.open("wb") as output:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=clean_environment(os.environ),
-            start_new_session=True,
-        )
-        try:
-            while True:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(seconds_between_ticks)
-                    break
-                tick()
-                if deadline is not None and time.monotonic() > deadline:
-                    return f"still running after {timeout:g} s"
-        finally:
-            _end_group(child)
-    if child.returncode < 0:
-        return f"killed by {signal.Signals(-child.returncode).name}"
-    return None if child.returncode == 0 else f"exit status {child.returncode}"
-
-
-def _end_group(child: subprocess.Popen[bytes]) -> None:
-    if child.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(GRACE_SECONDS)
-    # Ranks that wait in a collective ignore SIGTERM, and may outlive their rank 0.
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+    child = Child(command, log, clean_environment(os.environ), timeout)
+    try:
+        while not child.ended():
+            tick()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.process.wait(seconds_between_ticks)
+    finally:
+        stop([child])
+    return child.reason()
 
 
 def die_with_parent() -> None:
-    """In a cell: let the kernel end this process when the sweep's process dies (Linux)."""
-    if os.environ.get(CELL_VARIABLE) and sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    """In a cell: let the kernel end this process when the one that started it dies (Linux).
+
+    The ranks that Lightning starts from a cell come through here too, and die with their rank 0.
+    """
+    parent = os.environ.get(CELL_VARIABLE)
+    if not parent or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if str(os.getppid()) != parent:
+        sys.exit("whoever started this cell has ended already")
+    os.environ[CELL_VARIABLE] = str(os.getpid())
 
 
 @contextlib.contextmanager

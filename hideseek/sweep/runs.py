@@ -38,8 +38,9 @@ def cell_results(folder: Path) -> dict[str, Any]:
         folder: of a cell with a done.json.
 
     Returns:
-        `model`, `roi`, `seed`, the metrics in the paper's order, then `epochs`, `seconds`, `fill`,
-        `margin`, `data` (the hash of the cache's recipe) and `folder`.
+        `model`, `roi`, `seed`, the metrics in the paper's order, then `epochs`, `fill`, `margin`,
+        `data` (the hash of the cache's recipe) and `folder`. Nothing that two runs of the same
+        cell could differ in, such as seconds.
 
     Raises:
         UserError: the cell is unfinished or its predictions are damaged.
@@ -57,7 +58,6 @@ def cell_results(folder: Path) -> dict[str, Any]:
         else:
             metrics = metrics_of_predictions(predictions, done["classes"])
         history = pl.read_csv(folder / "history.csv")
-        seconds = round(history.get_column("seconds").sum(), 1)
     except UserError as error:
         raise UserError(f"{folder}: {error}") from None
     except (OSError, pl.exceptions.PolarsError, KeyError, TypeError) as error:
@@ -65,7 +65,6 @@ def cell_results(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder}: damaged cell ({reason}); delete it and run again") from None
     ours = {
         "epochs": history.height,
-        "seconds": seconds,
         "fill": done.get("fill", ""),
         "margin": done.get("margin", 0.0),
         "data": str(done.get("recipe_hash", "")),

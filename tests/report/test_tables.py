@@ -17,7 +17,7 @@ RESULTS = pl.DataFrame(
         "ppv_covid19": [None, 0.12345],
         "balanced_accuracy": [0.777, 0.777],
         "n": [300, 300],
-        "seconds": [61.7, 3.2],
+        "epochs": [61, 3],
         "folder": ["hidden-a", "hidden-b"],
     }
 )

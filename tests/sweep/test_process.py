@@ -54,9 +54,9 @@ def run(script: str, log: Path, timeout: float | None = 30, tick=nothing) -> str
 
 def test_success_and_its_output(tmp_path):
     log = tmp_path / "log.txt"
-    log.write_text("of an earlier run")
+    log.write_text("of an earlier attempt\n")
     assert run("echo out; echo err >&2", log) is None
-    assert log.read_text() == "out\nerr\n"
+    assert log.read_text() == "of an earlier attempt\nout\nerr\n"
 
 
 def test_exit_status(tmp_path):
@@ -131,13 +131,13 @@ def test_the_environment_is_clean(tmp_path, monkeypatch):
     found = dict(line.split("=", 1) for line in lines if "=" in line)
     assert not found.keys() & set(DISTRIBUTED)
     assert found["KEPT"] == "yes"
-    assert found["HIDESEEK_CELL"] == "1"
+    assert found["HIDESEEK_CELL"] == str(os.getpid())
     assert os.environ["LOCAL_RANK"] == "1"
 
 
 def test_cleaning_copies():
     given = {"RANK": "0", "A": "b"}
-    assert clean_environment(given) == {"A": "b", "HIDESEEK_CELL": "1"}
+    assert clean_environment(given) == {"A": "b", "HIDESEEK_CELL": str(os.getpid())}
     assert given == {"RANK": "0", "A": "b"}
 
 
@@ -187,8 +187,11 @@ Path(sys.argv[1]).write_text(str(__import__("os").getpid()))
 time.sleep(60)
 """
 SWEEP = """
-import subprocess, sys, time
-subprocess.Popen([sys.executable, "-c", sys.argv[1], sys.argv[2]])
+import os, subprocess, sys, time
+environment = dict(os.environ)
+if sys.argv[3] == "True":
+    environment["HIDESEEK_CELL"] = str(os.getpid())
+subprocess.Popen([sys.executable, "-c", sys.argv[1], sys.argv[2]], env=environment)
 time.sleep(60)
 """
 
@@ -197,10 +200,8 @@ time.sleep(60)
 def test_a_cell_dies_with_a_killed_sweep_and_nothing_else_does(tmp_path, monkeypatch):
     for cell in (True, False):
         monkeypatch.delenv("HIDESEEK_CELL", raising=False)
-        if cell:
-            monkeypatch.setenv("HIDESEEK_CELL", "1")
         file = tmp_path / f"pid-{cell}"
-        parent = subprocess.Popen([sys.executable, "-c", SWEEP, CELL, str(file)])
+        parent = subprocess.Popen([sys.executable, "-c", SWEEP, CELL, str(file), str(cell)])
         child = number_in(file)
         parent.kill()
         parent.wait()
@@ -216,3 +217,33 @@ def test_die_with_parent_leaves_an_ordinary_process_alone(monkeypatch):
     monkeypatch.delenv("HIDESEEK_CELL", raising=False)
     monkeypatch.setattr(process.ctypes, "CDLL", None)
     die_with_parent()
+
+
+def test_a_cell_that_starts_after_its_sweep_died_ends_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("HIDESEEK_CELL", "1234567")
+    file = tmp_path / "pid"
+    cell = subprocess.run([sys.executable, "-c", CELL, str(file)], capture_output=True, text=True)
+    assert cell.returncode == 1
+    assert "ended already" in cell.stderr
+    assert not file.exists()
+
+
+RANKS = """
+import os, subprocess, sys, time
+from hideseek.sweep.process import die_with_parent
+die_with_parent()
+subprocess.Popen([sys.executable, "-c", sys.argv[1], sys.argv[2]])
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's PR_SET_PDEATHSIG")
+def test_ranks_die_with_their_rank_0(tmp_path):
+    file = tmp_path / "pid"
+    environment = clean_environment(os.environ)
+    command = [sys.executable, "-c", RANKS, CELL, str(file)]
+    leader = subprocess.Popen(command, env=environment)
+    rank = number_in(file)
+    leader.kill()
+    leader.wait()
+    wait_for(lambda: not alive(rank))
