@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from hideseek import __version__
 from hideseek.config import config_folder, register
 from hideseek.errors import UserError
+from hideseek.sweep import verbs
 from hideseek.sweep.process import die_with_parent
 
 USAGE = f"""hideseek {__version__}: does a chest X-ray classifier read the lungs, or something else?
@@ -24,6 +25,11 @@ USAGE = f"""hideseek {__version__}: does a chest X-ray classifier read the lungs
   hideseek prepare  [overrides]   raw folders or a manifest to lung masks and cache
   hideseek check    [overrides]   what the labels give away before any training
   hideseek train    [overrides]   train one cell; with -m, or an experiment that says so, a sweep
+
+  hideseek rerun     PATH         the cells of a sweep.yaml again, compared with the original
+  hideseek bundle    FOLDER       a sweep as one file, without images
+  hideseek sync      FOLDER       upload to W&B what a sweep logged offline
+  hideseek dashboard FOLDER       a W&B report of model by representation
 
 hideseek VERB --help shows the choices. For research, not for diagnosis."""
 
@@ -69,6 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     die_with_parent()
     command_line = list(sys.argv)
     given = [*(arguments or ()), *command_line[1:]]
+    if given and given[0] in verbs.FOLDER_VERBS:
+        verbs.run(given[0], given[1:])
+        return
     if not given or given[0] not in VERBS:
         asked = bool(given) and given[0] in ("-h", "--help", "--version")
         print(USAGE if not given or asked else f"unknown verb '{given[0]}'\n\n{USAGE}")

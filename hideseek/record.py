@@ -101,7 +101,7 @@ def finish(
         "device": _device_name(device),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
-        "git": _git_revision(),
+        "git": git_revision(),
         "selection": config.selection.value,
         "seconds": round(seconds, 1),
     }
@@ -138,7 +138,8 @@ def _device_name(device: torch.device) -> str:
     return f"{device.type} ({platform.machine()})"
 
 
-def _git_revision() -> str | None:
+def git_revision() -> str | None:
+    """Describe the checkout that this code lies in; None for an installed package."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     folder = Path(__file__).parent
     try:

@@ -142,6 +142,61 @@ def test_a_cell_leaves_what_the_design_says(hideseek: Command, place: Path) -> N
     assert "margin: 5" in (cell / "config.yaml").read_text()
 
 
+ONE_BY_ONE = """
+import json
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+
+
+class OneByOne(Sweeper):
+    def __init__(self, rates):
+        self.rates = rates
+
+    def setup(self, *, hydra_context, task_function, config):
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments):
+        scores = {}
+        for number, rate in enumerate(self.rates):
+            jobs = [[*arguments, f"learning_rate={rate}"]]
+            (result,) = self.launcher.launch(jobs, initial_job_idx=number)
+            try:
+                scores[rate] = result.return_value
+            except Exception as error:
+                scores[rate] = f"{type(error).__name__}: {error}"
+        Path("scores.json").write_text(json.dumps(scores))
+
+
+node = {"_target_": "hydra_plugins.one_by_one.OneByOne", "rates": [0.001, 0.01, -1]}
+ConfigStore.instance().store(group="hydra/sweeper", name="one_by_one", node=node)
+"""
+
+
+@pytest.mark.slow
+def test_an_adaptive_sweeper_gets_the_score_of_each_cell(hideseek: Command, place: Path) -> None:
+    (place / "hydra_plugins").mkdir()
+    (place / "hydra_plugins" / "one_by_one.py").write_text(ONE_BY_ONE)
+    words = ("train", "-m", *SMALL, "hydra/sweeper=one_by_one", "sweep=adaptive")
+    done = hideseek(*words, environment={"PYTHONPATH": str(place)})
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((place / "scores.json").read_text())
+    cells = place / "multirun" / "adaptive"
+    for rate in ("0.001", "0.01"):
+        (cell,) = cells.glob(f"tiny-original-s0-learning_rate_{rate}*")
+        assert scores[rate] == json.loads((cell / "done.json").read_text())["score"] >= 0
+    # Adam refuses a negative rate, and the sweeper is told instead of stopped.
+    assert scores["-1"].startswith("CellFailed: tiny-original-s0-learning_rate")
+    assert "Invalid learning rate" in scores["-1"]
+    assert len(rows(cells / "results.csv")) == 2
+    assert [row["reason"][:10] for row in rows(cells / "failures.csv")] == ["ValueError"]
+
+
 @pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one(hideseek: Command, place: Path) -> None:
     words = ("train", "-m", *SMALL, "epochs=2", "roi=lungs_isolated,random_box_out")

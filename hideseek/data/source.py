@@ -6,6 +6,7 @@ builds it, or names the command that does.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,9 @@ from hideseek.data.splits import complete_splits
 from hideseek.data.survey import Survey, SurveyRecipe, read_survey, survey, survey_folder
 from hideseek.errors import UserError
 from hideseek.progress import progress
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+"""It becomes part of paths, and may come from somebody else's sweep."""
 
 
 class Source(Protocol):
@@ -143,7 +147,9 @@ class ManifestSource:
         )
 
     def __post_init__(self) -> None:
-        """Refuse a size that no network reads."""
+        """Refuse a size that no network reads, and a name that would lead to other folders."""
+        if not NAME.fullmatch(self.name):
+            raise UserError(f"data.name={self.name!r}: give letters, digits, '.', '_' and '-' only")
         if self.size < MINIMUM_SIDE:
             raise UserError(f"data.size={self.size} is too small; give {MINIMUM_SIDE} or more")
 

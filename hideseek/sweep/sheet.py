@@ -12,7 +12,7 @@ import math
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,17 +24,17 @@ from omegaconf import DictConfig
 from hideseek import __version__
 from hideseek.config import PLACE_KEYS, config_folder, plain
 from hideseek.errors import UserError
-from hideseek.record import PACKAGES, _git_revision
+from hideseek.record import PACKAGES, git_revision
 from hideseek.sweep.cells import Cell
 from hideseek.sweep.runs import CELL, cell_results, read_done
-from hideseek.sweep.trust import masked, read_yaml, shown, without_secrets
+from hideseek.sweep.trust import masked, without_secrets
+from hideseek.sweep.untrusted import Fields, check_plain, read_yaml, shown
 
 FORMAT = 1
 FILE = "sweep.yaml"
 LARGEST = 10_000_000
 """Bytes that are read of a file; a thousand cells take one million."""
 
-LARGEST_NUMBER = 1e15
 NO_METRICS = (*CELL, "epochs", "seconds", "fill", "margin", "data", "folder")
 OUTCOME = ("manifest_hash", "recipe_hash", "segmenter_hash", "predictions_sha256")
 _FOLDER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,119}")
@@ -147,7 +147,7 @@ def write_sheet(sweep: Path, config: DictConfig, cells: Sequence[Cell]) -> None:
         name=str(config.sweep),
         written=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         version=__version__,
-        git=_git_revision(),
+        git=git_revision(),
         code_hash=code_hash(),
         packages={name: version(name) for name in PACKAGES},
         overrides=tuple(map(masked, config.hydra.overrides.task)),
@@ -221,7 +221,7 @@ def read_sheet(path: Path) -> Sheet:
             zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
         reason = shown(str(error).partition("\n")[0] or type(error).__name__)
         raise UserError(f"{where}: cannot be read ({reason})") from None
-    return _sheet(_Fields(read_yaml(text, str(where)), str(where)))
+    return _sheet(Fields(read_yaml(text, str(where)), str(where)))
 
 
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
@@ -287,64 +287,7 @@ def _cell_content(cell: SheetCell) -> dict[str, Any]:
     return content
 
 
-@dataclass(frozen=True)
-class _Fields:
-    """A mapping of unknown content, read field by field."""
-
-    content: Any
-    where: str
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.content, dict):
-            raise UserError(f"{self.where}: not a mapping; not a file of ours")
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.content
-
-    def wrong(self, name: str, expected: str) -> UserError:
-        what = "is missing" if name not in self.content else f"is not {expected}"
-        return UserError(f"{self.where}: the field '{name}' {what}")
-
-    def text(self, name: str) -> str:
-        value = self.content.get(name)
-        if not isinstance(value, str) or not value.isprintable():
-            raise self.wrong(name, "a line of text")
-        return value
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        value = self.content.get(name)
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self.wrong(name, "a list of texts")
-        return tuple(value)
-
-    def number(self, name: str) -> float | None:
-        value = self.content.get(name)
-        if name not in self.content or (value is not None and not _is_number(value)):
-            raise self.wrong(name, "a number or null")
-        number: float | None = value
-        return number
-
-    def below(self, name: str) -> _Fields:
-        if not isinstance(self.content.get(name), dict):
-            raise self.wrong(name, "a mapping")
-        return _Fields(self.content[name], f"{self.where}: {name}")
-
-    def names(self) -> Iterator[str]:
-        for name in self.content:
-            if not isinstance(name, str) or not name.isprintable():
-                raise UserError(f"{self.where}: the name {shown(str(name))} is not a line of text")
-            yield name
-
-
-def _is_number(value: object) -> bool:
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and abs(value) < LARGEST_NUMBER  # neither infinite nor not a number
-    )
-
-
-def _sheet(fields: _Fields) -> Sheet:
+def _sheet(fields: Fields) -> Sheet:
     if fields.content.get("format") != FORMAT:
         found = shown(str(fields.content.get("format")))
         raise UserError(
@@ -356,14 +299,14 @@ def _sheet(fields: _Fields) -> Sheet:
     if not isinstance(listed, list):
         raise fields.wrong("cells", "a list")
     cells = tuple(
-        _cell(_Fields(item, f"{fields.where}: cells[{number}]"))
+        _cell(Fields(item, f"{fields.where}: cells[{number}]"))
         for number, item in enumerate(listed)
     )
     folders = [cell.folder.lower() for cell in cells]
     if len(set(folders)) < len(folders):
         raise UserError(f"{fields.where}: the field 'cells' names a folder twice")
     configuration = fields.below("configuration")
-    _check_plain(configuration.content, configuration.where)
+    check_plain(configuration.content, configuration.where)
     return Sheet(
         name=fields.text("name"),
         written=fields.text("written"),
@@ -377,7 +320,7 @@ def _sheet(fields: _Fields) -> Sheet:
     )
 
 
-def _cell(fields: _Fields) -> SheetCell:
+def _cell(fields: Fields) -> SheetCell:
     if not _FOLDER.fullmatch(folder := fields.text("folder")):
         raise fields.wrong("folder", "the name of a folder")
     outcome = None
@@ -389,16 +332,3 @@ def _cell(fields: _Fields) -> SheetCell:
             metrics={name: metrics.number(name) for name in metrics.names()},
         )
     return SheetCell(folder, fields.texts("overrides"), fields.text("config_hash"), outcome)
-
-
-def _check_plain(value: object, where: str) -> None:
-    if isinstance(value, dict):
-        for name, item in value.items():
-            if not isinstance(name, str | int):
-                raise UserError(f"{where}: the name {shown(str(name))} is not a text")
-            _check_plain(item, f"{where}.{name}")
-    elif isinstance(value, list):
-        for item in value:
-            _check_plain(item, where)
-    elif not (value is None or isinstance(value, str | bool | int | float)):
-        raise UserError(f"{where} is a {type(value).__name__}, not a plain value")

@@ -1,4 +1,4 @@
-"""What others wrote: YAML text and overrides become plain values or one line, and run nothing.
+"""Overrides that others wrote: what is allowed of them, and what is kept from others.
 
 A sweep.yaml may come from anybody. Hydra's overrides can name code to call (`_target_`), read the
 environment (`${oc.env:...}`) and reach for files by interpolation, so what a sheet may set is said
@@ -11,18 +11,14 @@ import re
 from collections.abc import Collection, Sequence
 from functools import cache
 
-import yaml  # type: ignore[import-untyped]
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, QuotedString
 from hydra.errors import HydraException
 
 from hideseek.config import PLACE_KEYS, config_folder
 from hideseek.errors import UserError
+from hideseek.sweep.untrusted import LONGEST_TEXT, shown
 
-LONGEST_TEXT = 10_000
-"""Characters of one value; a number of more digits takes Python minutes to read."""
-
-DEEPEST = 20
 HIDDEN = "***"
 """Stands where a secret was left out."""
 
@@ -30,48 +26,6 @@ _SECRET = re.compile(r"key|token|secret|password", re.IGNORECASE)
 _LOCAL = re.compile(r"data(\.source)?\.(folder|cache|export_masks)|trainer\.default_root_dir")
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _CODE = "model.net.target"
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def read_yaml(text: str, where: str) -> object:
-    """Read YAML that may be hostile.
-
-    Args:
-        text: of the file.
-        where: its name, for messages.
-
-    Returns:
-        Built-in values: mappings, lists, texts, numbers, dates.
-
-    Raises:
-        UserError: not YAML, a tag, an alias (with which a small file can be huge), or values that
-            are too long or too deep.
-    """
-    depth = 0
-    try:
-        # The parser of events does not recurse, the one of values does and could be made to crash.
-        for event in yaml.parse(text, Loader=_Loader):
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEEPEST:
-                raise UserError(f"{where}: nested more than {DEEPEST} deep; not a file of ours")
-            if isinstance(event, yaml.AliasEvent):
-                raise UserError(f"{where}: line {_line(event)} has an alias; not a file of ours")
-            if len(getattr(event, "value", None) or "") > LONGEST_TEXT:
-                raise UserError(
-                    f"{where}: line {_line(event)} is longer than {LONGEST_TEXT} characters; "
-                    "not a file of ours"
-                )
-        return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = "" if mark is None else f"line {mark.line + 1}: "
-        reason = getattr(error, "problem", None) or str(error).partition("\n")[0]
-        raise UserError(f"{where}: {place}cannot be read ({shown(str(reason))})") from None
-
-
-def _line(event: yaml.Event) -> int:
-    return int(event.start_mark.line) + 1
 
 
 def safe_overrides(overrides: Sequence[str], where: str, given: Collection[str] = ()) -> list[str]:
@@ -130,11 +84,6 @@ def without_secrets(value: object, key: str = "") -> object:
     if value is not None and _SECRET.search(key):
         return HIDDEN
     return [without_secrets(item) for item in value] if isinstance(value, list) else value
-
-
-def shown(text: str) -> str:
-    """Spell a text of unknown origin for one line of a terminal."""
-    return repr(text if len(text) <= 100 else f"{text[:97]}...")
 
 
 @cache

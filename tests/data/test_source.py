@@ -348,3 +348,9 @@ def test_splits_without_a_test_set_are_refused_at_once(image_folder: Folder, mak
     assert not Path("cache").exists()
     with pytest.raises(UserError, match=r"data\.size=3 is too small"):
         make(size=3)
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/b", "", ".hidden", "a b", "x\n", "\\x"])
+def test_a_name_that_leads_elsewhere_is_refused(make: Make, name: str) -> None:
+    with pytest.raises(UserError, match=r"data\.name="):
+        make(name=name)

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -133,3 +134,31 @@ def test_all_ranks_train_the_same_cell_even_after_rank_0_failed_once(tmp_path, m
         assert sorted(told) == [("0", own), ("1", own)]
         hashes.add(own)
     assert len(hashes) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_sweep_leaves_a_checkpoint_and_no_rank(number, status, tmp_path):
+    grid = ["roi=lungs_removed", "trainer=ddp_cpu", "epochs=200"]
+    running = start(tmp_path, "stopped", grid)
+    cell = tmp_path / "multirun" / "stopped" / "tiny-lungs_removed-s0"
+    deadline = time.monotonic() + 120
+    while not (cell / "checkpoints" / "last.ckpt").exists():
+        assert time.monotonic() < deadline and running.poll() is None
+        time.sleep(0.05)
+    children = descendants(running.pid)
+    assert len(children) >= 2
+    running.send_signal(number)
+    assert running.wait(30) == status
+    assert all(gone(child) for child in children)
+    assert not list(cell.glob("*.json"))
+    log = (cell / "log.txt").read_text()
+    running = start(tmp_path, "stopped", grid)
+    while (cell / "log.txt").read_text() == log:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    while "continued after epoch" not in (cell / "log.txt").read_text()[len(log) :]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    running.kill()
+    running.wait(30)

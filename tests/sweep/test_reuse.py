@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from omegaconf import OmegaConf
@@ -87,7 +88,7 @@ def test_clearing_removes_what_another_cell_left(cells):
 
 
 class Data:
-    made: list[int] = []
+    made: ClassVar[list[int]] = []
 
     def __init__(self, *_):
         self.recipe = self

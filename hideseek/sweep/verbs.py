@@ -1,0 +1,108 @@
+"""Verbs about a sweep that is there: they take its path and a few settings, and need no Hydra."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from hideseek.errors import UserError
+
+
+def _rerun(path: Path, words: Sequence[str]) -> None:
+    from hideseek.sweep.rerun import rerun
+
+    rerun(path, words)
+
+
+def _bundle(path: Path, words: Sequence[str]) -> None:
+    from hideseek.sweep.bundle import bundle, read_options
+
+    bundle(path, *read_options(words))
+
+
+def _sync(path: Path, words: Sequence[str]) -> None:
+    from hideseek.sweep.sync import sync
+
+    settings(words, {})
+    sync(path)
+
+
+def _dashboard(path: Path, words: Sequence[str]) -> None:
+    from hideseek.report.dashboard import dashboard
+
+    given = settings(words, {"entity": None, "project": "hideseek"})
+    dashboard(path, given["entity"], str(given["project"]))
+
+
+FOLDER_VERBS: dict[str, Callable[[Path, Sequence[str]], None]] = {
+    "rerun": _rerun,
+    "bundle": _bundle,
+    "sync": _sync,
+    "dashboard": _dashboard,
+}
+"""Verbs about a sweep that is there; they take its path and a few settings."""
+
+USAGE = {
+    "rerun": """hideseek rerun PATH [sweep=NAME] [allow_other_data=true] [overrides]
+
+  PATH               a sweep.yaml, the folder of a sweep, or a bundle of one
+  sweep=NAME         by default the original's with -rerun; the same name again continues it
+  allow_other_data   run although the images are not the original's
+  overrides          of every cell, such as data.root=FOLDER trainer=cpu hydra/launcher=slurm""",
+    "bundle": """hideseek bundle FOLDER [into=FILE.zip] [checkpoints=true]
+
+  FOLDER        of a sweep, for example multirun/NAME
+  into          by default NAME.zip in the current folder
+  checkpoints   add the weights of every cell; they hold the path of the cell's folder""",
+    "sync": """hideseek sync FOLDER
+
+  FOLDER        of a sweep, for example multirun/NAME; needs a W&B key""",
+    "dashboard": """hideseek dashboard FOLDER [entity=TEAM] [project=NAME]
+
+  FOLDER        of a sweep, for example multirun/NAME
+  entity        W&B user or team; by default yours
+  project       by default hideseek""",
+}
+
+
+def run(verb: str, words: Sequence[str]) -> None:
+    """Run a verb.
+
+    Args:
+        verb: one of `FOLDER_VERBS`.
+        words: of the command line, after the verb.
+    """
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE[verb])
+        sys.exit(0 if words else 2)
+    try:
+        FOLDER_VERBS[verb](Path(words[0]), words[1:])
+    except UserError as error:
+        print(f"hideseek {verb}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"hideseek {verb}: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def settings(words: Sequence[str], known: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Read KEY=VALUE words.
+
+    Args:
+        words: of the command line.
+        known: keys and their defaults.
+
+    Returns:
+        A value for each key.
+
+    Raises:
+        UserError: another key.
+    """
+    given = dict(known)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or key not in known:
+            raise UserError(f"'{word}' is unknown; known are {', '.join(known) or 'no settings'}")
+        given[key] = value
+    return given
