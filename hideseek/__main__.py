@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 # Before anything imports them: no prompt, no advertisement, no network at import.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 os.environ.setdefault("HYDRA_FULL_ERROR", "0")
 
 import hydra

@@ -55,6 +55,11 @@ def identity(config: DictConfig, recipe: CacheRecipe) -> dict[str, str]:
     }
 
 
+def data_hashes(recipe: CacheRecipe) -> dict[str, str]:
+    """Name what the data were made from, beside the hash of the whole recipe."""
+    return {"manifest_hash": recipe.manifest_hash, "segmenter_hash": recipe.segmenter_hash}
+
+
 def fail(folder: Path, config: DictConfig, error: Exception) -> None:
     """Write failed.json: that the cell itself failed, was not killed, and why in one line.
 
@@ -90,11 +95,7 @@ def finish(
         device: that it trained on.
     """
     choices = HydraConfig.get().runtime.choices
-    hashes = {
-        **identity(config, cache.recipe),
-        "manifest_hash": cache.recipe.manifest_hash,
-        "segmenter_hash": cache.recipe.segmenter_hash,
-    }
+    hashes = {**identity(config, cache.recipe), **data_hashes(cache.recipe)}
     provenance = {
         **hashes,
         "cache": str(cache.path),

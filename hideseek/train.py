@@ -20,11 +20,10 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from hideseek import record, tracking
+from hideseek import record, tracking, wandb_run
 from hideseek.attribution import cam_layer
 from hideseek.check import check
 from hideseek.checkpoint import NetworkCard, load_network, load_weights
-from hideseek.config import plain
 from hideseek.data.cache import Cache
 from hideseek.data.datamodule import CxrDataModule
 from hideseek.errors import UserError
@@ -75,12 +74,12 @@ def _train(folder: Path, config: DictConfig, primary: bool, started: float) -> f
     logger: Logger | None = instantiate(config.logger) if config.logger and primary else None
     metrics: dict[str, float] = {}
     try:
-        if logger is not None:
-            logger.log_hyperparams(plain(config))
         trainer, best = make_trainer(config, folder, logger, identity)
         # Lightning moves the task back to the CPU when it has fitted it.
         device = trainer.strategy.root_device
         before = last_checkpoint(folder, identity) if config.resume else None
+        hashes = {**identity, **record.data_hashes(recipe)}
+        wandb_run.announce(logger, config, hashes, continued=before is not None)
         fit(trainer, task, datamodule, before)
         score = math.nan if best.best_model_score is None else float(best.best_model_score)
         if trainer.is_global_zero:
@@ -90,6 +89,8 @@ def _train(folder: Path, config: DictConfig, primary: bool, started: float) -> f
             cache = datamodule.cache
             record.finish(folder, config, cache, score, metrics, seconds, device)
             log.info("done in %.0f s: %s", seconds, folder)
+            pictures = {"attribution": folder / "attribution.png"}
+            wandb_run.log_outcome(logger, config.task.classes, pictures)
     finally:
         tracking.close(logger, metrics)
     return score

@@ -48,6 +48,9 @@ def make_trainer(
 
     Returns:
         The trainer, and the callback that keeps the chosen epoch.
+
+    Raises:
+        UserError: Slurm started another number of ranks than the trainer expects.
     """
     to = folder / "checkpoints"
     saved: list[ModelCheckpoint] = [
@@ -68,6 +71,7 @@ def make_trainer(
         logger=logger or False,
         enable_progress_bar=sys.stdout.isatty(),
     )
+    check_tasks(trainer.world_size)
     if config.ema_decay is not None:
         device = trainer.strategy.root_device
         trainer.callbacks.insert(0, averaged_weights(config.ema_decay, device))  # type: ignore[attr-defined]
@@ -75,6 +79,24 @@ def make_trainer(
         threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
         torch.set_num_threads(max(1, threads // trainer.world_size))
     return trainer, saved[0]
+
+
+def check_tasks(ranks: int) -> None:
+    """Compare with Slurm, whose every task would otherwise train the whole cell in one folder.
+
+    Args:
+        ranks: that the trainer expects.
+
+    Raises:
+        UserError: Slurm started more or fewer tasks.
+    """
+    tasks = int(os.environ.get("SLURM_NTASKS", ranks))
+    by_hand = os.environ.get("SLURM_JOB_NAME") in (None, "bash", "interactive")
+    if tasks != ranks and not by_hand:
+        raise UserError(
+            f"Slurm started {tasks} tasks, and the trainer expects {ranks} ranks; make "
+            "hydra.launcher.tasks_per_node and trainer.devices (times nodes) equal"
+        )
 
 
 def choices(config: DictConfig) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -50,15 +51,17 @@ class CellsLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Run the cells."""
+        """Run the cells.
+
+        Raises:
+            SystemExit: a cell failed, or a mistake of the user's; Hydra would show a traceback.
+        """
+        from hideseek.errors import UserError
         from hideseek.sweep.launcher import launch
 
-        return launch(
-            self.context,
-            self.config,
-            job_overrides,
-            initial_job_idx,
-            self.executor,
-            self.parallel,
-            self.retry_failed,
-        )
+        cells = self.context, self.config, job_overrides, initial_job_idx
+        try:
+            return launch(*cells, self.executor, self.retry_failed)
+        except UserError as error:
+            print(f"hideseek train: {error}", file=sys.stderr)
+            raise SystemExit(2) from None

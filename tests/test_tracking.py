@@ -1,10 +1,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import os
-import struct
-import time
 from pathlib import Path
 
 import polars as pl
@@ -14,126 +10,6 @@ from pytorch_lightning import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
 from hideseek import tracking
-
-
-def offline_records(file: Path):
-    """Read a .wandb file: LevelDB's log format behind seven bytes, a protobuf per record."""
-    from wandb.proto import wandb_internal_pb2
-
-    raw, position, parts = file.read_bytes(), 7, b""
-    assert raw.startswith(b":W&B")
-    while position + 7 <= len(raw):
-        left = 32768 - position % 32768
-        if left < 7:
-            position += left
-            continue
-        _, length, kind = struct.unpack("<IHB", raw[position : position + 7])
-        parts += raw[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(parts)
-            parts = b""
-            yield record
-
-
-def whole_run(path: Path) -> list:
-    """Read a run that W&B's own process may still be writing down."""
-    for _ in range(100):
-        records = list(offline_records(path))
-        if {"run", "exit"} <= {record.WhichOneof("record_type") for record in records}:
-            break
-        time.sleep(0.2)
-    return records
-
-
-def values(items) -> dict[str, object]:
-    return {item.key: json.loads(item.value_json) for item in items if item.key}
-
-
-@pytest.fixture
-def no_key(tmp_path, monkeypatch):
-    """A home without any W&B key, and a prompt that fails the test."""
-    for name in [name for name in os.environ if name.startswith("WANDB")]:
-        monkeypatch.delenv(name)
-    # Lightning sets it for offline runs; set here, it is restored after the test.
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.delenv("NETRC", raising=False)
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-
-    def ask(*_):
-        raise AssertionError("asked the user")
-
-    monkeypatch.setattr("builtins.input", ask)
-    monkeypatch.setattr("getpass.getpass", ask)
-    return home
-
-
-def test_wandb_logs_each_cell_offline_in_a_run_of_its_own(no_key, tmp_path):
-    import wandb
-
-    for seed in (0, 1):
-        folder = tmp_path / f"cell{seed}"
-        folder.mkdir()
-        logger = tracking.wandb_logger(
-            folder=str(folder),
-            sweep="grid",
-            name=f"tiny/original/{seed}",
-            task="classify",
-            tags=["tiny", "original"],
-        )
-        config = {"seed": seed, "epochs": 2, "model": {"net": {"widths": [4, 8]}}}
-        logger.log_hyperparams(config)
-        logger.log_metrics({"train/loss": 0.5 + seed}, step=0)
-        tracking.close(logger, {"accuracy": 0.25 + seed})
-        assert wandb.run is None
-    ids = set()
-    for seed in (0, 1):
-        (run_file,) = (tmp_path / f"cell{seed}" / "wandb").glob("offline-run-*/run-*.wandb")
-        records = whole_run(run_file)
-        (run,) = [record.run for record in records if record.WhichOneof("record_type") == "run"]
-        ids.add(run.run_id)
-        assert run.display_name == f"tiny/original/{seed}"
-        assert (run.run_group, run.job_type, run.project) == ("grid", "classify", "hideseek")
-        assert set(run.tags) == {"tiny", "original"}
-        logged = {}
-        for record in records:
-            logged |= values(record.config.update)
-        assert logged["seed"] == seed
-        assert logged["epochs"] == 2
-        assert logged["model"] == {"net": {"widths": [4, 8]}}
-        history = [
-            json.loads(item.value_json)
-            for record in records
-            for item in record.history.item
-            if "train/loss" in (item.key, *item.nested_key)
-        ]
-        assert history == [0.5 + seed]
-        summary = {}
-        for record in records:
-            summary |= values(record.summary.update)
-        assert summary["test/accuracy"] == 0.25 + seed
-        assert any(record.WhichOneof("record_type") == "exit" for record in records)
-    assert len(ids) == 2
-
-
-def test_a_key_is_found_in_the_environment_and_in_netrc(no_key, tmp_path, monkeypatch):
-    assert not tracking.has_wandb_key()
-    netrc = no_key / ".netrc"
-    netrc.write_text("machine example.org login a password b\n")
-    assert not tracking.has_wandb_key()
-    netrc.write_bytes(b"\xff\xfe\n")
-    assert not tracking.has_wandb_key()
-    netrc.write_text("machine api.wandb.ai login user password k\n")
-    assert tracking.has_wandb_key()
-    monkeypatch.setenv("NETRC", str(tmp_path / "elsewhere"))
-    assert not tracking.has_wandb_key()
-    monkeypatch.setenv("WANDB_API_KEY", "")
-    assert not tracking.has_wandb_key()
-    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
-    assert tracking.has_wandb_key()
 
 
 class Line(LightningModule):

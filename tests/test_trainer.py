@@ -8,7 +8,7 @@ from pytorch_lightning import Trainer
 
 from hideseek.checkpoint import NetworkCard
 from hideseek.errors import UserError
-from hideseek.trainer import choices, fit, make_trainer
+from hideseek.trainer import check_tasks, choices, fit, make_trainer
 from tests.test_config import CHOICES, composed
 
 TRAINED_HERE = [
@@ -99,3 +99,14 @@ def test_every_epoch_is_kept_until_the_next_and_the_best_for_good(tmp_path):
     assert best is saved[0]
     assert all(each.dirpath == str(tmp_path / "checkpoints") for each in saved)
     assert type(trainer.strategy.checkpoint_io).__name__ == "WholeCheckpoints"
+
+
+def test_slurms_tasks_are_the_trainers_ranks(monkeypatch):
+    check_tasks(1)
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_JOB_NAME", "grid")
+    check_tasks(2)
+    with pytest.raises(UserError, match="Slurm started 2 tasks, and the trainer expects 1 ranks"):
+        check_tasks(1)
+    monkeypatch.setenv("SLURM_JOB_NAME", "interactive")
+    check_tasks(1)

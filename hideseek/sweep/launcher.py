@@ -47,7 +47,6 @@ def launch(
     job_overrides: Sequence[Sequence[str]],
     first: int,
     executor: Callable[[], Executor],
-    parallel: int = 1,
     retry_failed: bool = False,
 ) -> list[JobReturn]:
     """Run all cells and collect them, the part of a Hydra launcher that is ours.
@@ -58,7 +57,6 @@ def launch(
         job_overrides: one list per cell.
         first: number of the first cell; above 0 for the later steps of an adaptive sweeper.
         executor: makes what runs the cells.
-        parallel: cells at once, to estimate the time left.
         retry_failed: whether to run again what failed before.
 
     Returns:
@@ -75,7 +73,7 @@ def launch(
     sweep.mkdir(parents=True, exist_ok=True)
     with sole_owner(sweep), ended_by_signals():
         write_sheet(sweep, config, cells)
-        states = _run_all(cells, config, executor, parallel, retry_failed, console)
+        states = _run_all(cells, config, executor, retry_failed, console)
         reported = _report(sweep, console)
         write_sheet(sweep, config, cells)
     failed = _show_failures(sweep, states, console, keep=first > 0)
@@ -111,7 +109,6 @@ def _run_all(
     cells: Sequence[Cell],
     config: DictConfig,
     executor: Callable[[], Executor],
-    parallel: int,
     retry_failed: bool,
     console: Console,
 ) -> list[CellState]:
@@ -121,9 +118,10 @@ def _run_all(
                   str(cell.config.task.monitor))
         for cell in cells
     ]  # fmt: skip
-    with LiveTable(states, parallel, console) as table:
+    with LiveTable(states, console) as table:
         jobs = []
         for cell, state, recipe in zip(cells, states, recipe_hashes(cells), strict=True):
+            state.read()
             decision = decide(cell, recipe, retry_failed)
             if decision.verdict == "keep":
                 state.status = "kept"
@@ -136,6 +134,8 @@ def _run_all(
                 if decision.why:
                     table.say(f"{state.name}: finished before, runs again: {decision.why}")
                     clear(cell.folder)
+                elif (cell.folder / "checkpoints" / "last.ckpt").is_file():
+                    table.say(f"{state.name}: interrupted after epoch {state.epoch}, goes on")
                 cell.folder.mkdir(parents=True, exist_ok=True)
                 (cell.folder / "failed.json").unlink(missing_ok=True)
                 jobs.append(Job(state.name, tuple(command(cell, config)), state.folder))

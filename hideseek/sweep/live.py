@@ -80,17 +80,17 @@ class CellState:
         return max(0.0, (now - self.started) / finished * (self.epochs - self.epoch))
 
 
-def sweep_seconds_left(states: Sequence[CellState], parallel: int, now: float) -> float | None:
+def sweep_seconds_left(states: Sequence[CellState], now: float) -> float | None:
     """Estimate the rest of a sweep from the epochs that have run so far in it.
 
     Args:
         states: of all cells.
-        parallel: cells at once.
         now: on the clock of `time.monotonic`.
 
     Returns:
         Seconds; None before an epoch of this start has ended. Every waiting cell is taken to need
-        per epoch what the running and finished ones needed, start included.
+        per epoch what the running and finished ones needed, start included, and as many cells to
+        run at once as now.
     """
     ran = [state for state in states if state.status in ("running", "done") and state.started]
     epochs = sum(state.epoch - state.first_epoch for state in ran)
@@ -99,21 +99,21 @@ def sweep_seconds_left(states: Sequence[CellState], parallel: int, now: float) -
     spent = sum(now - state.started for state in ran if state.status == "running")
     spent += sum(state.duration for state in ran if state.status == "done")
     open_epochs = sum(s.epochs - s.epoch for s in states if s.status in ("waiting", "running"))
-    return spent / epochs * open_epochs / max(1, parallel)
+    at_once = sum(state.status == "running" for state in states)
+    return spent / epochs * open_epochs / max(1, at_once)
 
 
 class LiveTable:
     """Shows the states of all cells while they change."""
 
-    def __init__(self, states: Sequence[CellState], parallel: int, console: Console) -> None:
+    def __init__(self, states: Sequence[CellState], console: Console) -> None:
         """Choose what to show.
 
         Args:
             states: of all cells, changed from outside.
-            parallel: cells at once.
             console: a terminal gets a table that follows, anything else lines.
         """
-        self.states, self.parallel, self.console = states, parallel, console
+        self.states, self.console = states, console
         self.live = Live(console=console, auto_refresh=False, transient=True)
         self.told: dict[str, tuple[float, int]] = {}
 
@@ -162,7 +162,7 @@ class LiveTable:
             epoch = f"{state.epoch}/{state.epochs}" if state.epoch else ""
             table.add_row(state.name, state.status, epoch, score, left)
         ended = sum(state.status in ENDED for state in self.states)
-        left = clock(sweep_seconds_left(self.states, self.parallel, now))
+        left = clock(sweep_seconds_left(self.states, now))
         more = f", {hidden} more waiting or ended" if hidden else ""
         total = f"{ended} of {len(self.states)} cells ended{more}" + (f", {left} left" * bool(left))
         return Group(table, Text(total))

@@ -22,7 +22,7 @@ from typing import NoReturn
 LEFTOVERS = (
     "LOCAL_RANK", "RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE",
     "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED", "PL_SEED_WORKERS", "WANDB_RUN_ID",
-    "WANDB_SERVICE", "CUBLAS_WORKSPACE_CONFIG",
+    "WANDB_RESUME", "WANDB_SERVICE", "CUBLAS_WORKSPACE_CONFIG",
 )  # fmt: skip
 """Variables by which an earlier run would change a later one."""
 

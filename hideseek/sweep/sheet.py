@@ -141,7 +141,8 @@ def write_sheet(sweep: Path, config: DictConfig, cells: Sequence[Cell]) -> None:
     except UserError:
         before, earlier = None, []
     if before is not None and before.name == str(config.sweep) and earlier:
-        now += earlier
+        # In the order in which they came, as an adaptive sweeper asks for one after the other.
+        now = list({cell.folder: cell for cell in (*before.cells, *now)}.values())
         shared.append(before.configuration)
     sheet = Sheet(
         name=str(config.sweep),

@@ -14,7 +14,6 @@ from omegaconf import OmegaConf
 from hideseek.sweep.cells import Cell, cell_name, command, fixed_overrides, plan
 from tests.sweep.grid import FOLDERS, JOBS
 
-
 ALLOWED = re.compile(r"[A-Za-z0-9._-]+")
 SUBDIR = "tiny-original-s0"
 
@@ -139,5 +138,3 @@ def test_plan_composes_each_cell_in_its_folder(sweep):
 def test_a_wrong_name_stops_the_sweep_before_any_cell(sweep):
     with pytest.raises(MissingConfigException, match="lungs_gone"):
         plan(*sweep, [*JOBS, ["model=tiny", "roi=lungs_gone", "seed=0"]], 0)
-
-

@@ -55,10 +55,11 @@ def test_the_time_left_of_a_sweep(tmp_path):
     runs = state(tmp_path, "b", status="running", started=91.0, epoch=5)
     waits = [state(tmp_path, name) for name in "cd"]
     kept = state(tmp_path, "e", status="kept", epoch=10)
-    # 15 epochs took 20 + 10 s; 5 + 20 epochs are open, two at once.
-    left = sweep_seconds_left([done, runs, *waits, kept], 2, now=101.0)
-    assert left == pytest.approx(30 / 15 * 25 / 2)
-    assert sweep_seconds_left(waits, 2, now=101.0) is None
+    more = state(tmp_path, "f", status="running", started=91.0)
+    # 15 epochs took 20 + 10 + 10 s; 5 + 20 + 10 epochs are open, two at once.
+    left = sweep_seconds_left([done, runs, *waits, kept, more], now=101.0)
+    assert left == pytest.approx(40 / 15 * 35 / 2)
+    assert sweep_seconds_left(waits, now=101.0) is None
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_lines_where_there_is_no_terminal(tmp_path, monkeypatch):
     output = io.StringIO()
     cell = state(tmp_path)
     monkeypatch.setattr(live, "SECONDS_BETWEEN_LINES", 0.0)
-    with LiveTable([cell], 1, Console(file=output, width=80)) as table:
+    with LiveTable([cell], Console(file=output, width=80)) as table:
         cell.start()
         table.update()
         history(cell, "0.5")
@@ -88,7 +89,7 @@ def test_lines_where_there_is_no_terminal(tmp_path, monkeypatch):
 def test_few_lines_for_fast_epochs(tmp_path):
     output = io.StringIO()
     cell = state(tmp_path)
-    with LiveTable([cell], 1, Console(file=output, width=80)) as table:
+    with LiveTable([cell], Console(file=output, width=80)) as table:
         cell.start()
         for epoch in range(1, 6):
             history(cell, *["0.5"] * epoch)
@@ -101,7 +102,7 @@ def test_a_table_on_a_terminal(tmp_path):
     cells = [state(tmp_path, f"cell{number}") for number in range(40)]
     cells[30].status, cells[30].started = "running", time.monotonic()
     console = Console(file=output, force_terminal=True, width=80, height=12)
-    with LiveTable(cells, 2, console) as table:
+    with LiveTable(cells, console) as table:
         history(cells[30], "0.25")
         table.update()
     shown = output.getvalue()
