@@ -1,0 +1,175 @@
+"""The predictions of a finished sweep, image by image, ready to be compared.
+
+    multirun/NAME/*/{done.json, predictions.csv} -> Grid
+
+Every comparison of the audit is paired, so all cells have to have predicted the same images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hideseek.errors import UserError
+from hideseek.roi import REPRESENTATIONS
+from hideseek.sweep.runs import read_done
+
+Integers = npt.NDArray[np.int64]
+TABLE = ("image_id", "patient_id", "source", "label", "prediction")
+
+
+@dataclass(frozen=True)
+class CellPredictions:
+    """What one cell says of the test images.
+
+    Attributes:
+        model: name of the network.
+        roi: name of the representation.
+        fill: how it hides.
+        margin: growth of the lungs, % of their width.
+        seed: of the training.
+        folder: name of the cell.
+        predictions: predicted class numbers [N].
+        probabilities: float64 [N, K].
+    """
+
+    model: str
+    roi: str
+    fill: str
+    margin: float
+    seed: int
+    folder: str
+    predictions: Integers
+    probabilities: npt.NDArray[np.float64]
+
+    @property
+    def representation(self) -> str:
+        """Name what the network saw: the representation, and how it differs from the plain one."""
+        fill = "" if self.fill in ("black", "") else f" {self.fill}"
+        margin = f" margin {self.margin:g}" if self.margin else ""
+        return f"{self.roi}{fill}{margin}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All cells of a sweep on one test set.
+
+    Attributes:
+        classes: names in the order of their numbers.
+        images: `image_id`, `patient_id`, `source`, `label`, one row an image.
+        labels: true class numbers [N].
+        cells: in the order of models, representations and seeds.
+        data: hash of the cache's recipe that all cells read.
+    """
+
+    classes: tuple[str, ...]
+    images: pl.DataFrame
+    labels: Integers
+    cells: tuple[CellPredictions, ...]
+    data: str
+
+    @property
+    def patients(self) -> pl.Series:
+        """The patient of each image."""
+        return self.images.get_column("patient_id")
+
+    def models(self) -> list[str]:
+        """Name the networks, in order."""
+        return list(dict.fromkeys(cell.model for cell in self.cells))
+
+    def representations(self, model: str) -> dict[str, list[CellPredictions]]:
+        """Group a network's cells: the seeds of each representation, in the paper's order."""
+        groups: dict[str, list[CellPredictions]] = {}
+        for cell in self.cells:
+            if cell.model == model:
+                groups.setdefault(cell.representation, []).append(cell)
+        return groups
+
+
+def read_grid(sweep: Path) -> Grid:
+    """Read the finished cells of a sweep.
+
+    Args:
+        sweep: its folder.
+
+    Returns:
+        The grid.
+
+    Raises:
+        UserError: no cell is finished, or the cells are of different images, classes or tasks, or
+            a file is damaged.
+    """
+    if not sweep.is_dir():
+        raise UserError(f"{sweep}: no such folder; name a sweep, such as multirun/NAME")
+    cells = [(path.parent, read_done(path.parent)) for path in sorted(sweep.glob("*/done.json"))]
+    cells = [(folder, done) for folder, done in cells if done.get("task") == "classify"]
+    if not cells:
+        raise UserError(f"{sweep}: no finished cell of a classifier; run the sweep first")
+    first, classes = cells[0][0], tuple(cells[0][1]["classes"])
+    data = str(cells[0][1].get("recipe_hash", ""))
+    images = _read(first, classes).select(TABLE[:4])
+    found = []
+    for folder, done in cells:
+        table = _read(folder, classes)
+        if tuple(done["classes"]) != classes or not table.select(TABLE[:4]).equals(images):
+            raise UserError(
+                f"{folder}: its test images are not those of {first.name}; an audit compares cells "
+                "on the same images"
+            )
+        found.append(_cell(folder, done, table, classes))
+    found.sort(key=_order)
+    numbers = _numbers(images.get_column("label"), classes)
+    return Grid(classes, images, numbers, tuple(found), data)
+
+
+def _read(folder: Path, classes: Sequence[str]) -> pl.DataFrame:
+    path = folder / "predictions.csv"
+    columns = [*TABLE, *(f"p_{name}" for name in classes)]
+    try:
+        table = pl.read_csv(path, infer_schema=False).select(columns)
+        table = table.with_columns(pl.col("^p_.*$").cast(pl.Float64)).sort("image_id")
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path}: damaged ({reason}); delete the cell and run it again") from None
+    scores = table.select(columns[len(TABLE) :]).to_numpy()
+    known = table.get_column("label").is_in(classes) & table.get_column("prediction").is_in(classes)
+    if table.is_empty() or table.null_count().pipe(lambda t: sum(t.row(0))) or not known.all():
+        raise UserError(f"{path}: has empty values or unknown classes; run the cell again")
+    if not np.isfinite(scores).all() or not np.allclose(scores.sum(axis=1), 1, atol=1e-6):
+        raise UserError(f"{path}: its probabilities do not sum to 1; run the cell again")
+    if table.get_column("image_id").is_duplicated().any():
+        raise UserError(f"{path}: names an image twice; run the cell again")
+    return table
+
+
+def _cell(
+    folder: Path, done: dict[str, Any], table: pl.DataFrame, classes: Sequence[str]
+) -> CellPredictions:
+    return CellPredictions(
+        model=str(done["model"]),
+        roi=str(done["roi"]),
+        fill=str(done.get("fill", "")),
+        margin=float(done.get("margin", 0.0)),
+        seed=int(done["seed"]),
+        folder=folder.name,
+        predictions=_numbers(table.get_column("prediction"), classes),
+        probabilities=table.select(f"p_{name}" for name in classes).to_numpy(),
+    )
+
+
+def _numbers(names: pl.Series, classes: Sequence[str]) -> Integers:
+    return names.replace_strict(
+        list(classes), range(len(classes)), return_dtype=pl.Int64
+    ).to_numpy()
+
+
+def _order(cell: CellPredictions) -> tuple[object, ...]:
+    names = tuple(REPRESENTATIONS)
+    place = names.index(cell.roi) if cell.roi in names else len(names)
+    return cell.model, place, cell.roi, cell.fill, cell.margin, cell.seed
