@@ -27,6 +27,7 @@ USAGE = f"""hideseek {__version__}: does a chest X-ray classifier read the lungs
   hideseek check    [overrides]   what the labels give away before any training
   hideseek train    [overrides]   train one cell; with -m, or an experiment that says so, a sweep
 
+  hideseek audit     FOLDER       what the networks of a sweep read, with error bars
   hideseek rerun     PATH         the cells of a sweep.yaml again, compared with the original
   hideseek bundle    FOLDER       a sweep as one file, without images
   hideseek sync      FOLDER       upload to W&B what a sweep logged offline

@@ -275,7 +275,7 @@ def _masked(value: Any) -> Any:  # noqa: ANN401
 def _log_confusion(logger: CellLogger, classes: Sequence[str]) -> None:
     import wandb
 
-    table = pl.read_csv(logger.folder / "predictions.csv", infer_schema=False)
+    table = pl.read_csv(logger.folder / "predictions.csv", infer_schema=False, glob=False)
     if "prediction" not in table.columns:
         return
     truth, guess = table["label"].to_list(), table["prediction"].to_list()

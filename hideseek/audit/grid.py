@@ -132,7 +132,7 @@ def _read(folder: Path, classes: Sequence[str]) -> pl.DataFrame:
     path = folder / "predictions.csv"
     columns = [*TABLE, *(f"p_{name}" for name in classes)]
     try:
-        table = pl.read_csv(path, infer_schema=False).select(columns)
+        table = pl.read_csv(path, infer_schema=False, glob=False).select(columns)
         table = table.with_columns(pl.col("^p_.*$").cast(pl.Float64)).sort("image_id")
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).partition("\n")[0]

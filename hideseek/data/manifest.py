@@ -166,7 +166,7 @@ def read_text_columns(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a CSV with one row per image")
     try:
-        table = pl.read_csv(path, infer_schema=False, encoding="utf8")
+        table = pl.read_csv(path, infer_schema=False, encoding="utf8", glob=False)
         table = table.rename({name: name.strip() for name in table.columns})
     except pl.exceptions.PolarsError as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "unreadable"

@@ -97,7 +97,7 @@ def read_results(path: Path) -> pl.DataFrame:
         UserError: it is absent, damaged or empty.
     """
     try:
-        results = pl.read_csv(path, infer_schema_length=None)
+        results = pl.read_csv(path, infer_schema_length=None, glob=False)
         numbers = [name for name in results.columns if _is_metric(name)]
         texts = pl.col("model", "roi").cast(pl.String)
         results = results.with_columns(texts, pl.col(numbers).cast(pl.Float64))

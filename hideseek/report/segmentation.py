@@ -91,7 +91,7 @@ def write_table_2(folder: Path) -> pl.DataFrame:
     """
     path = folder / "predictions.csv"
     try:
-        written = pl.read_csv(path, infer_schema=False)
+        written = pl.read_csv(path, infer_schema=False, glob=False)
         table = paper_table(written.select("source", pl.col(COUNTS).cast(pl.Int64)))
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).partition("\n")[0]

@@ -204,7 +204,7 @@ def _show_failures(
     path = sweep / "failures.csv"
     rows = pl.DataFrame([{"cell": state.name, "reason": state.reason} for state in failed])
     if keep and path.is_file():
-        rows = pl.concat([pl.read_csv(path, infer_schema=False), rows], how="diagonal")
+        rows = pl.concat([pl.read_csv(path, infer_schema=False, glob=False), rows], how="diagonal")
     if rows.is_empty():
         path.unlink(missing_ok=True)
     else:

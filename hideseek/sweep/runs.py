@@ -49,7 +49,7 @@ def cell_results(folder: Path) -> dict[str, Any]:
     if not done:
         raise UserError(f"{folder}: the cell is not finished; run the sweep again")
     try:
-        predictions = pl.read_csv(folder / "predictions.csv", infer_schema=False)
+        predictions = pl.read_csv(folder / "predictions.csv", infer_schema=False, glob=False)
         if done["task"] == "segment":
             numbers = predictions.with_columns(
                 pl.col("^.*_(background|lung)|accuracy$").cast(pl.Float64)
@@ -57,7 +57,7 @@ def cell_results(folder: Path) -> dict[str, Any]:
             metrics = table_2(numbers).drop("source").row(-1, named=True)
         else:
             metrics = metrics_of_predictions(predictions, done["classes"])
-        history = pl.read_csv(folder / "history.csv")
+        history = pl.read_csv(folder / "history.csv", glob=False)
     except UserError as error:
         raise UserError(f"{folder}: {error}") from None
     except (OSError, pl.exceptions.PolarsError, KeyError, TypeError) as error:

@@ -114,3 +114,8 @@ def test_a_damaged_cell_is_one_line_that_names_it(file, content, tmp_path):
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith(f"{folder}: ")
+
+
+def test_brackets_in_a_path_are_no_pattern(tmp_path):
+    row = cell_results(write_cell(tmp_path / "[x]*"))
+    assert row["accuracy"] == 0.75

@@ -47,3 +47,8 @@ def test_an_interrupt_is_no_traceback(monkeypatch, capsys):
         run("sync", ["x"])
     assert caught.value.code == 130
     assert capsys.readouterr().err == "hideseek sync: interrupted\n"
+
+
+def test_the_papers_tables_are_audited_without_a_sweep(capsys):
+    run("audit", ["paper"])
+    assert "Holm" in capsys.readouterr().out

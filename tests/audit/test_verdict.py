@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hideseek.audit.bootstrap import Draws
+from hideseek.audit.verdict import MEANING, Rule, judge
+
+REPRESENTATIONS = (
+    "original", "lungs_isolated", "lungs_removed", "silhouette", "box_silhouette", "fixed_box_out",
+    "lungs_removed margin 20",
+)  # fmt: skip
+# AUC of each representation, in the order above; from planted signals (audit-spec 0.3).
+PLANTED = {
+    "no_signal": (0.52, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5),
+    "lungs": (0.95, 0.97, 0.51, 0.5, 0.5, 0.5, 0.5),
+    "outside_marker": (0.99, 0.5, 0.99, 0.5, 0.52, 0.99, 0.99),
+    "adjacent_anatomy": (0.98, 0.52, 0.97, 0.5, 0.5, 0.53, 0.55),
+    "global_acquisition": (0.99, 0.95, 0.98, 0.5, 0.5, 0.98, 0.97),
+    "mask_confounded": (0.9, 0.9, 0.88, 0.88, 0.86, 0.5, 0.85),
+    "mixed": (0.95, 0.75, 0.75, 0.5, 0.5, 0.75, 0.75),
+}
+
+
+def draws(auc: float, half: float = 0.03) -> Draws:
+    """Draws whose 95 % interval is about auc +- half."""
+    return Draws(auc, np.linspace(auc - half / 0.95, auc + half / 0.95, 1001))
+
+
+def scores(aucs, half: float = 0.03) -> dict[str, Draws]:
+    return {name: draws(a, half) for name, a in zip(REPRESENTATIONS, aucs, strict=True)}
+
+
+@pytest.mark.parametrize("expected", PLANTED)
+def test_planted_signals_get_their_verdict(expected):
+    verdict = judge("tiny", scores(PLANTED[expected]))
+    assert verdict.name == expected
+    assert verdict.sentence.startswith(f"tiny {MEANING[expected]}")
+    assert verdict.steps[0].representation == "original"
+    assert verdict.status == {"lungs": 0, "no_signal": 4}.get(expected, 3)
+
+
+@pytest.mark.parametrize("expected", set(PLANTED) - {"no_signal"})
+def test_wide_intervals_end_in_cannot_tell(expected):
+    verdict = judge("tiny", scores(PLANTED[expected], half=0.48))
+    assert (verdict.name, verdict.status) == ("inconclusive", 4)
+    assert verdict.failing
+
+
+def test_what_is_missing_is_named():
+    for name in ("original", "lungs_isolated", "lungs_removed"):
+        given = scores(PLANTED["outside_marker"])
+        del given[name]
+        verdict = judge("tiny", given)
+        assert verdict.name == "inconclusive"
+        assert f"there is no cell of {name}" in verdict.sentence
+        assert "missing" in {step.answer for step in verdict.steps}
+    for name in ("silhouette", "box_silhouette", "fixed_box_out"):
+        for kind in ("outside_marker", "mask_confounded"):
+            given = scores(PLANTED[kind])
+            del given[name]
+            if name == "fixed_box_out":
+                given.pop("lungs_removed margin 20")
+            verdict = judge("tiny", given)
+            if kind == "outside_marker" or name == "fixed_box_out":
+                assert verdict.failing.startswith(f"there is no cell of {name}")
+
+
+def test_without_controls_lungs_can_be_said_and_no_shortcut():
+    bare = {name: draws(auc) for name, auc in zip(REPRESENTATIONS[:3], (0.95, 0.96, 0.5),
+                                                  strict=True)}  # fmt: skip
+    assert judge("tiny", bare).name == "lungs"
+    bare["lungs_removed"] = draws(0.95)
+    assert judge("tiny", bare).name == "inconclusive"
+
+
+def test_a_leak_of_the_mask_voids_and_the_fixed_rectangle_decides():
+    given = scores(PLANTED["mask_confounded"])
+    assert judge("tiny", given).steps[-1].representation == "fixed_box_out"
+    given["fixed_box_out"] = draws(0.9)
+    assert judge("tiny", given).name == "mixed"
+    given["fixed_box_out"] = draws(0.63, half=0.1)
+    assert judge("tiny", given).name == "inconclusive"
+
+
+def test_shares_of_a_mixture():
+    verdict = judge("tiny", scores(PLANTED["mixed"]))
+    # Excess over chance: original .45, lungs alone .25, the rest alone .25.
+    assert verdict.share == pytest.approx((1 - 0.25 / 0.45, 0.25 / 0.45))
+    assert "44% to 56%" in verdict.sentence
+
+
+def test_the_line_is_a_setting():
+    given = scores((0.60, 0.60, 0.5, 0.5, 0.5, 0.5, 0.5), half=0.02)
+    assert judge("tiny", given).name == "lungs"
+    assert judge("tiny", given, Rule(least=0.09)).name != "lungs"
+
+
+@given(
+    st.lists(st.floats(0.3, 1), min_size=7, max_size=7),
+    st.floats(0.001, 0.3),
+    st.sets(st.sampled_from(REPRESENTATIONS)),
+)
+def test_every_pattern_has_one_verdict_and_a_shortcut_needs_controls(aucs, half, missing):
+    given = {name: each for name, each in scores(aucs, half).items() if name not in missing}
+    verdict = judge("tiny", given)
+    assert verdict.name in MEANING
+    assert "\n" not in verdict.sentence
+    assert (verdict.name == "inconclusive") == (verdict.failing != "" and verdict.name != "mixed")
+    if verdict.status == 3:
+        asked = {step.representation: step.answer for step in verdict.steps}
+        assert asked["original"] == "up"
+        leaks = [asked["silhouette"], asked["box_silhouette"]]
+        assert "up" in leaks or leaks == ["down", "down"]
