@@ -22,10 +22,9 @@ from hideseek.audit.paired import (
     Comparison,
     compare,
     decide,
-    detectable_difference,
     holm,
-    mcnemar_power,
 )
+from hideseek.audit.power import detectable_difference, mcnemar_power
 from hideseek.audit.section import Section
 from hideseek.audit.verdict import SHORTCUT_STATUS, Rule, Verdict, judge
 from hideseek.errors import UserError

@@ -17,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 from scipy.stats import binomtest
 
-from hideseek.audit.paired import holm, mcnemar, mcnemar_power, provable_margin
+from hideseek.audit.paired import holm, mcnemar
+from hideseek.audit.power import mcnemar_power, provable_margin
 
 ORIGINAL = "data"
 PER_CLASS = 100

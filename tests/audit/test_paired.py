@@ -18,15 +18,17 @@ from hideseek.audit.paired import (
     decide,
     delong,
     delong_test,
-    detectable_difference,
-    equivalence_images,
     holm,
     mcnemar,
-    mcnemar_power,
-    provable_margin,
     score_tost,
     sign_flip,
     tost,
+)
+from hideseek.audit.power import (
+    detectable_difference,
+    equivalence_images,
+    mcnemar_power,
+    provable_margin,
 )
 
 SIZES = [1] * 258 + [2] * 9 + [3] * 4 + [4] * 3
