@@ -111,12 +111,13 @@ def plain(config: DictConfig, without: Sequence[str] = ("hydra",)) -> dict[str, 
 def config_hash(config: DictConfig) -> str:
     """Hash what decides the outcome of a cell: 16 hexadecimal digits."""
     values = plain(config, PLACE_KEYS)
-    # The data module repeats what stands elsewhere, and a cache may lie anywhere.
-    values.pop("datamodule")
+    values["datamodule"].pop("workers", None)
     # It is looked at after training.
     values["model"].pop("cam_layer", None)
-    for source in (values["data"], values["data"].get("source", {})):
-        source.pop("folder", None)
+    # A cache may lie anywhere.
+    for data in (values["data"], values["datamodule"]["source"]):
+        for source in (data, data.get("source", {})):
+            source.pop("folder", None)
     text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -29,7 +29,7 @@ def describe(folder: Path, config: DictConfig) -> None:
         folder: of the cell.
         config: of the cell.
     """
-    for name in ("done.json", "failed.json"):
+    for name in ("done.json", "failed.json", "attribution.png"):
         (folder / name).unlink(missing_ok=True)
     for partial in (folder / "checkpoints").glob(".*.ckpt"):
         partial.unlink()  # a kill while one was written

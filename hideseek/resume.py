@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 CELL_KEY = "hideseek_cell"
 LOST_PEER = ("DistBackendError", "Connection closed by peer", "Connection reset by peer",
-             "Broken pipe", "Socket closed")  # fmt: skip
-"""What gloo and NCCL say in the ranks that are left."""
+             "Broken pipe", "Socket closed", "DataLoader worker (pid")  # fmt: skip
+"""What gloo, NCCL and torch say in the process that is left when another was killed."""
 
 
 class CellIdentity(Callback):
@@ -77,21 +77,35 @@ class StepSeed(Callback):
 
 
 class CellCheckpoint(ModelCheckpoint):
-    """Lightning's checkpoint, which else forgets the best score where a folder has moved."""
+    """Lightning's checkpoint of one fixed name, which goes on where its folder is now.
+
+    Lightning forgets the best score where a folder has moved, and removes the file that the state
+    names; a state may come from somebody else, so its paths are not used.
+    """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore, with every path in this cell's folder."""
-        folder = Path(str(self.dirpath))
+        """Restore the scores, with this cell's own path."""
+        path = Path(str(self.dirpath)) / f"{self.filename}.ckpt"
+        state = {**state_dict, "dirpath": self.dirpath, "last_model_path": ""}
+        scores = [score for score in (state["best_model_score"], self._score_of(path)) if
+                  score is not None]  # fmt: skip
+        # A kill after the best and before the last was written leaves a best from the epoch that
+        # is repeated now; on a GPU it may score less then, and that best is still what is kept.
+        best = max(scores, key=float, default=None)
+        kept = {} if best is None else {str(path): best}
+        state |= {"best_model_score": best, "kth_value": best, "best_k_models": kept}
+        for name in ("best_model_path", "kth_best_model_path"):
+            state[name] = str(path) if state_dict[name] else ""
+        super().load_state_dict(state)
 
-        def here(path: str) -> str:
-            return str(folder / Path(path).name) if path else ""
-
-        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
-        best_k = {here(path): score for path, score in state_dict["best_k_models"].items()}
-        moved = {name: here(state_dict[name]) for name in paths}
-        super().load_state_dict(
-            {**state_dict, **moved, "best_k_models": best_k, "dirpath": self.dirpath}
-        )
+    def _score_of(self, path: Path) -> torch.Tensor | None:
+        if self.monitor is None or not path.is_file():
+            return None
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            return torch.as_tensor(content["callbacks"][self.state_key]["best_model_score"])
+        except Exception:  # torch raises anything on a damaged file
+            return None
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -112,6 +126,24 @@ class WholeCheckpoints(TorchCheckpointIO):
         partial.replace(final)
 
 
+def read_identity(path: Path) -> tuple[dict[str, str], int] | None:
+    """Read whose a checkpoint is.
+
+    Args:
+        path: of the checkpoint.
+
+    Returns:
+        The identity that `CellIdentity` wrote, and how many epochs were finished; None where the
+        file is damaged or foreign.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        stored = {str(name): str(value) for name, value in dict(content[CELL_KEY]).items()}
+        return stored, int(content["epoch"]) + 1
+    except Exception:  # torch raises anything on a damaged file
+        return None
+
+
 def last_checkpoint(folder: Path, identity: Mapping[str, str]) -> Path | None:
     """Find the checkpoint that a cell may continue from.
 
@@ -125,22 +157,20 @@ def last_checkpoint(folder: Path, identity: Mapping[str, str]) -> Path | None:
     path = folder / "checkpoints" / "last.ckpt"
     if not path.is_file():
         return None
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        stored, epoch = dict(content[CELL_KEY]), int(content["epoch"])
-    except Exception as error:  # torch raises anything on a damaged file
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        log.info("%s is incomplete (%s), so the cell starts anew", path, reason)
+    found = read_identity(path)
+    if found is None:
+        log.info("%s is incomplete, so the cell starts anew", path)
         return None
+    stored, epochs = found
     differing = [name for name, value in identity.items() if stored.get(name) != value]
     if differing:
         log.info("%s has another %s, so the cell starts anew", path, ", ".join(differing))
         return None
-    log.info("continued after epoch %d from %s", epoch + 1, path)
+    log.info("continued after epoch %d from %s", epochs, path)
     return path
 
 
 def lost_a_rank(error: Exception) -> bool:
-    """Tell whether an error only says that another rank of the cell has gone."""
+    """Tell whether an error only says that another process of the cell was killed."""
     text = f"{type(error).__name__}: {error}"
     return any(sign in text for sign in LOST_PEER)

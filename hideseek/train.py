@@ -89,7 +89,8 @@ def _train(folder: Path, config: DictConfig, primary: bool, started: float) -> f
             cache = datamodule.cache
             record.finish(folder, config, cache, score, metrics, seconds, device)
             log.info("done in %.0f s: %s", seconds, folder)
-            pictures = {"attribution": folder / "attribution.png"}
+            panel = folder / "attribution.png"
+            pictures = {"attribution": panel} if panel.is_file() else {}
             wandb_run.log_outcome(logger, config.task.classes, pictures)
     finally:
         tracking.close(logger, metrics)

@@ -61,6 +61,8 @@ class CellsLauncher(Launcher):
 
         cells = self.context, self.config, job_overrides, initial_job_idx
         try:
+            if not isinstance(self.retry_failed, bool):
+                raise UserError(f"hydra.launcher.retry_failed={self.retry_failed}: true or false")
             return launch(*cells, self.executor, self.retry_failed)
         except UserError as error:
             print(f"hideseek train: {error}", file=sys.stderr)

@@ -401,11 +401,12 @@ def test_the_hash_is_of_all_that_decides_the_outcome(tmp_path):
             "augment=none",
             "augment.flip=0.5",
             "trainer.precision=bf16-mixed",
+            "datamodule.batch_size=4",
         )
     }
     changed |= {hash_of([*given[1:], "model=alexnet"], tmp_path)}
     changed |= {hash_of([given[0], "roi=lungs_framed", given[2]], tmp_path)}
-    assert len(changed) == 19
+    assert len(changed) == 20
     assert hash_of(given, tmp_path) not in changed
 
 

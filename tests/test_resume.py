@@ -197,3 +197,37 @@ def test_the_word_of_a_rank_that_is_left_is_no_failure_of_the_cell():
     text = "[../gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:1234"
     assert lost_a_rank(RuntimeError(text))
     assert not lost_a_rank(RuntimeError("shape mismatch"))
+
+
+@pytest.mark.parametrize("name", ["..", "/etc", "../../x", "best.ckpt"])
+def test_a_strangers_checkpoint_removes_nothing(whole, name, tmp_path):
+    folder = Path(shutil.copytree(whole, tmp_path / "cell"))
+    keepsake = tmp_path / "cell" / "thesis.txt"
+    keepsake.write_text("mine")
+    path = folder / "checkpoints" / "last.ckpt"
+    content = torch.load(path, weights_only=True)
+    for state in content["callbacks"].values():
+        if isinstance(state, dict) and "best_model_path" in state:
+            score = torch.tensor(-1.0)
+            state |= {"best_model_path": name, "kth_best_model_path": name, "kth_value": score,
+                      "best_model_score": score, "best_k_models": {name: score}}  # fmt: skip
+    content["epoch"], content["loops"] = 1, {}
+    torch.save(content, path)
+    callback = CellCheckpoint(folder / "checkpoints", "best", "val/score", mode="max")
+    (state,) = [s for key, s in content["callbacks"].items() if "val/score" in key]
+    callback.load_state_dict(state)
+    best = str(folder / "checkpoints" / "best.ckpt")
+    assert (callback.best_model_path, callback.kth_best_model_path) == (best, best)
+    assert list(callback.best_k_models) == [best]
+    assert callback.dirpath == str(folder / "checkpoints")
+
+
+def test_a_best_that_is_ahead_of_the_last_keeps_its_score(whole, tmp_path):
+    folder = Path(shutil.copytree(whole, tmp_path / "cell"))
+    content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    (state,) = [s for key, s in content["callbacks"].items() if "val/score" in key]
+    for known, expected in ((0.5, 1.0), (2.0, 2.0)):
+        state |= {"best_model_score": torch.tensor(known)}
+        callback = CellCheckpoint(folder / "checkpoints", "best", "val/score", mode="max")
+        callback.load_state_dict(state)
+        assert float(callback.best_model_score) == float(callback.kth_value) == expected

@@ -15,12 +15,15 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import yaml  # type: ignore[import-untyped]
 from rich.filesize import decimal
 
 from hideseek.data.shards import temporary_path
 from hideseek.errors import UserError
 from hideseek.sweep.runs import read_done
 from hideseek.sweep.sheet import FILE, Sheet, completed, read_sheet, sheet_text
+from hideseek.sweep.trust import masked, without_secrets
+from hideseek.sweep.untrusted import read_yaml
 
 SWEEP_FILES = ("results.csv", "failures.csv", "comparison.csv")
 CELL_FILES = (
@@ -29,8 +32,10 @@ CELL_FILES = (
 )  # fmt: skip
 AUDIT = ("audit/*.json", "audit/*.csv")
 WEIGHTS = "checkpoints/best.ckpt"
-TOLD_APART = (".yaml", ".json")
-"""Files in which a person's home folder is hidden; predictions.csv must keep its hash."""
+TOLD_APART = (".yaml", ".json", ".csv")
+"""Files in which a person's home folder is hidden; but predictions.csv must keep its hash."""
+
+SETTINGS = ("config.yaml", "overrides.yaml")
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time of every file, so that the same sweep gives the same bundle."""
@@ -74,6 +79,8 @@ def bundle(sweep: Path, into: Path | None = None, checkpoints: bool = False) -> 
     Raises:
         UserError: no sweep is there, or nothing of it is finished.
     """
+    if not sweep.is_dir():
+        raise UserError(f"{sweep}: is no folder of a sweep; name one, such as multirun/NAME")
     sweep = sweep.absolute()
     sheet = completed(read_sheet(sweep), sweep)
     finished = [cell.folder for cell in sheet.cells if read_done(sweep / cell.folder)]
@@ -82,11 +89,24 @@ def bundle(sweep: Path, into: Path | None = None, checkpoints: bool = False) -> 
     into = Path(f"{sweep.name}.zip") if into is None else into
     if into.suffix.lower() != ".zip":
         raise UserError(f"into={into}: give a name that ends in .zip")
+    paths = sorted(set(_members(sweep, finished, checkpoints)))
+    try:
+        _write(into, sweep, sheet, paths)
+    except OSError as error:
+        raise UserError(f"into={into}: {error.strerror}; give another place") from None
+    size = decimal(into.stat().st_size)
+    print(f"{into}: {len(finished)} cells, {len(paths) + 1} files, {size}")
+    left = [cell.folder for cell in sheet.cells if cell.folder not in finished]
+    if left:
+        print(f"not finished and so without results: {', '.join(left)}")
+    return into
+
+
+def _write(into: Path, sweep: Path, sheet: Sheet, paths: Sequence[str]) -> None:
     into.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(into)
     home = str(Path.home())
     content = {FILE: sheet_text(_without_home(sheet, home)).encode()}
-    paths = sorted(set(_members(sweep, finished, checkpoints)))
     try:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             for name in sorted([FILE, *paths]):
@@ -94,12 +114,6 @@ def bundle(sweep: Path, into: Path | None = None, checkpoints: bool = False) -> 
         temporary.replace(into)
     finally:
         temporary.unlink(missing_ok=True)
-    size = decimal(into.stat().st_size)
-    print(f"{into}: {len(finished)} cells, {len(paths) + 1} files, {size}")
-    left = [cell.folder for cell in sheet.cells if cell.folder not in finished]
-    if left:
-        print(f"not finished and so without results: {', '.join(left)}")
-    return into
 
 
 def hide_home(text: str, home: str) -> str:
@@ -139,12 +153,23 @@ def _add(
     info.compress_type = zipfile.ZIP_DEFLATED
     info.create_system, info.external_attr = 3, 0o100644 << 16
     path = sweep / name
-    if content is None and path.suffix in TOLD_APART:
-        content = hide_home(path.read_text(encoding="utf-8", errors="replace"), home).encode()
+    if content is None and path.suffix in TOLD_APART and path.name != "predictions.csv":
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if path.name in SETTINGS:
+            text = _without_secrets(text, name)
+        content = hide_home(text, home).encode()
     source: BinaryIO = path.open("rb") if content is None else BytesIO(content)
     info.file_size = path.stat().st_size if content is None else len(content)
     with source, archive.open(info, "w") as target:
         shutil.copyfileobj(source, target)
+
+
+def _without_secrets(text: str, name: str) -> str:
+    """Hide secrets in a cell's settings as the sheet does."""
+    content = read_yaml(text, name)
+    if isinstance(content, list):
+        content = [masked(str(override)) for override in content]
+    return str(yaml.safe_dump(without_secrets(content), sort_keys=False, allow_unicode=True))
 
 
 def _without_home(sheet: Sheet, home: str) -> Sheet:

@@ -16,9 +16,12 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
 from hideseek.config import config_hash
+from hideseek.errors import UserError
 
 LONGEST_NAME = 100
 NAMED = ("model", "roi", "seed")
+OWN_SOURCES = ("hydra", "main", "schema")
+"""Where every start finds configuration; what the command line adds has to be handed on."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,14 @@ def plan(
         first: number of the first cell.
 
     Returns:
-        The cells in order, each with a folder of its own.
+        The cells in order, each with a folder of its own; one that is asked for twice is the same
+        cell twice.
+
+    Raises:
+        UserError: two different cells would share a folder.
     """
-    cells = []
+    cells: list[Cell] = []
+    seen: dict[Path, Cell] = {}
     fixed = fixed_overrides(config.hydra.overrides.task)
     for number, overrides in enumerate(job_overrides, start=first):
         composed = context.config_loader.load_sweep_config(config, list(overrides))
@@ -62,7 +70,14 @@ def plan(
         HydraConfig.instance().set_config(composed)
         name = cell_name(str(composed.hydra.sweep.subdir), overrides, fixed)
         folder = Path(str(composed.hydra.sweep.dir)) / name
-        cells.append(Cell(tuple(overrides), composed, folder, config_hash(composed)))
+        cell = Cell(tuple(overrides), composed, folder, config_hash(composed))
+        twin = seen.setdefault(folder, cell)
+        if twin.config_hash != cell.config_hash:
+            raise UserError(
+                f"{folder.name}: {' '.join(twin.overrides)} and {' '.join(cell.overrides)} would "
+                "share this folder; name them differently"
+            )
+        cells.append(twin)
     return cells
 
 
@@ -124,9 +139,15 @@ def command(cell: Cell, config: DictConfig) -> list[str]:
         "hydra.run.dir": str(cell.folder),
         "hydra/job_logging": "swept",
     }
+    further = [
+        quoted(f"{source.schema}://{source.path}")
+        for source in config.hydra.runtime.config_sources
+        if source.provider not in OWN_SOURCES and source.path
+    ]
     return [
         sys.executable, "-m", "hideseek", "train", *given,
         *(f"{key}={quoted(value)}" for key, value in fixed.items()),
+        *([f"hydra.searchpath=[{','.join(further)}]"] if further else []),
     ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,8 +28,8 @@ from hideseek.report.tables import WIDTH
 from hideseek.sweep.cells import Cell, command, plan
 from hideseek.sweep.executor import Executor, Job
 from hideseek.sweep.live import CellState, LiveTable
-from hideseek.sweep.process import ended_by_signals
-from hideseek.sweep.reuse import clear, decide, failure, recipe_hashes
+from hideseek.sweep.process import OUT_OF_TIME, ended_by_signals
+from hideseek.sweep.reuse import Decision, decide, failure, recipe_hashes, replace
 from hideseek.sweep.runs import read_done, sweep_results
 from hideseek.sweep.sheet import write_sheet
 
@@ -69,7 +70,8 @@ def launch(
     """
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     sweep = Path(str(config.hydra.sweep.dir)).absolute()
-    cells = plan(context, config, job_overrides, first)
+    asked = plan(context, config, job_overrides, first)
+    cells = list({cell.folder: cell for cell in asked}.values())
     sweep.mkdir(parents=True, exist_ok=True)
     with sole_owner(sweep), ended_by_signals():
         write_sheet(sweep, config, cells)
@@ -80,7 +82,8 @@ def launch(
     simple = config.hydra.sweeper.get("_target_") == HYDRAS_OWN_SWEEPER
     if not reported or (failed and simple):
         raise SystemExit(1)
-    return [_result(cell, state) for cell, state in zip(cells, states, strict=True)]
+    by_name = {state.name: state for state in states}
+    return [_result(cell, by_name[cell.folder.name]) for cell in asked]
 
 
 @contextlib.contextmanager
@@ -93,7 +96,9 @@ def sole_owner(sweep: Path) -> Iterator[None]:
     Raises:
         UserError: another process runs it.
     """
-    with (sweep / ".lock").open("w") as lock:
+    # Never through a link: the folder may be shared.
+    opened = os.open(sweep / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+    with os.fdopen(opened, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -119,33 +124,50 @@ def _run_all(
         for cell in cells
     ]  # fmt: skip
     with LiveTable(states, console) as table:
-        jobs = []
-        for cell, state, recipe in zip(cells, states, recipe_hashes(cells), strict=True):
-            state.read()
-            decision = decide(cell, recipe, retry_failed)
-            if decision.verdict == "keep":
-                state.status = "kept"
-                table.say(f"{state.name}: finished before, kept")
-            elif decision.verdict == "failed":
-                state.status = "failed"
-                state.reason = f"{decision.why} (before; hydra.launcher.retry_failed=true retries)"
-                table.say(f"{state.name}: failed before, left alone")
-            else:
-                if decision.why:
-                    table.say(f"{state.name}: finished before, runs again: {decision.why}")
-                    clear(cell.folder)
-                elif (cell.folder / "checkpoints" / "last.ckpt").is_file():
-                    table.say(f"{state.name}: interrupted after epoch {state.epoch}, goes on")
-                cell.folder.mkdir(parents=True, exist_ok=True)
-                (cell.folder / "failed.json").unlink(missing_ok=True)
-                jobs.append(Job(state.name, tuple(command(cell, config)), state.folder))
-        if jobs:
-            running = executor()
-            try:
+        decisions = [
+            decide(cell, recipe, retry_failed)
+            for cell, recipe in zip(cells, recipe_hashes(cells), strict=True)
+        ]
+        runs = [decision.verdict in ("run", "replace") for decision in decisions]
+        # Before anything is moved: what runs the cells may refuse its settings.
+        running = executor() if any(runs) else None
+        try:
+            for state, decision in zip(states, decisions, strict=True):
+                _prepare(state, decision, table)
+            jobs = [
+                Job(state.name, tuple(command(cell, config)), state.folder)
+                for cell, state, run in zip(cells, states, runs, strict=True)
+                if run
+            ]
+            if running is not None:
                 _follow(jobs, {state.name: state for state in states}, running, table)
-            finally:
+        finally:
+            if running is not None:
                 running.close()
     return states
+
+
+def _prepare(state: CellState, decision: Decision, table: LiveTable) -> None:
+    """Make a cell's folder ready and say what becomes of it."""
+    why = f": {decision.why}" if decision.why else ""
+    state.read()
+    if decision.verdict == "keep":
+        state.status = "kept"
+        table.say(f"{state.name}: finished before, kept{why}")
+        return
+    if decision.verdict == "failed":
+        state.status = "failed"
+        state.reason = f"{decision.why} (before; hydra.launcher.retry_failed=true tries again)"
+        table.say(f"{state.name}: failed before, left alone")
+        return
+    if decision.verdict == "replace":
+        moved = replace(state.folder)
+        state.epoch, state.score = 0, None
+        table.say(f"{state.name}: runs anew{why}; what it had is in {moved.parent}")
+    elif why:
+        table.say(f"{state.name}{why}")
+    state.folder.mkdir(parents=True, exist_ok=True)
+    (state.folder / "failed.json").unlink(missing_ok=True)
 
 
 def _follow(
@@ -162,7 +184,7 @@ def _follow(
             state = states[name]
             if reason is None and not read_done(state.folder):
                 reason = "ended without a result"
-            if reason is not None:
+            if reason is not None and not reason.startswith(OUT_OF_TIME):
                 reason = failure(state.folder) or reason
             state.end(reason)
             table.say(f"{name}: {'done' if reason is None else reason}")

@@ -34,6 +34,7 @@ class LocalPool:
         Raises:
             UserError: a number that cannot work on this machine.
         """
+        check_numbers(parallel, devices_per_cell, timeout)
         self.timeout = timeout
         processors = len(os.sched_getaffinity(0))
         self.free = shares(parallel, devices_per_cell, visible_devices(), processors)
@@ -74,6 +75,22 @@ class LocalPool:
             self.children[job.name] = child, share
 
 
+def check_numbers(parallel: object, devices_per_cell: object, timeout: object) -> None:
+    """Check what Hydra took from the command line as it stood there.
+
+    Raises:
+        UserError: naming the first that is no number that can work.
+    """
+    whole = {"parallel": (parallel, 1), "devices_per_cell": (devices_per_cell, 0)}
+    for name, (value, least) in whole.items():
+        sound = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        if not sound and not (name == "devices_per_cell" and value is None):
+            raise UserError(f"hydra.launcher.{name}={value}: give a whole number from {least} on")
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0
+    if timeout is not None and not number:
+        raise UserError(f"hydra.launcher.timeout={timeout}: give seconds, above 0, or null")
+
+
 def cell_environment(environment: Mapping[str, str], share: Mapping[str, str]) -> dict[str, str]:
     """Make the environment of one cell.
 
@@ -109,14 +126,12 @@ def shares(
         places than GPUs share them.
 
     Raises:
-        UserError: less than one cell, or more GPUs for a cell than there are.
+        UserError: more GPUs for a cell than there are.
     """
-    if parallel < 1:
-        raise UserError(f"hydra.launcher.parallel={parallel} cannot work; give 1 or more")
     wanted = devices_per_cell
     if wanted is None:
         wanted = len(devices) if parallel == 1 else min(1, len(devices))
-    if not 0 <= wanted <= len(devices):
+    if wanted > len(devices):
         raise UserError(
             f"hydra.launcher.devices_per_cell={wanted}, and {len(devices)} GPUs are visible here"
         )

@@ -28,6 +28,7 @@ LEFTOVERS = (
 
 CELL_VARIABLE = "HIDESEEK_CELL"
 GRACE_SECONDS = 5.0
+OUT_OF_TIME = "still running after"
 PR_SET_PDEATHSIG = 1
 
 
@@ -79,7 +80,7 @@ class Child:
     def reason(self) -> str | None:
         """Say why it failed, in a few words; None if it ended well. For one that has ended."""
         if self.expired:
-            return f"still running after {self.timeout:g} s"
+            return f"{OUT_OF_TIME} {self.timeout:g} s"
         status = self.process.returncode
         if status < 0:
             return f"killed by {signal.Signals(-status).name}"
@@ -160,7 +161,9 @@ def ended_by_signals() -> Iterator[None]:
     def leave(number: int, frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # What is ignored, as SIGHUP under nohup, stays ignored.
+    heard = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, leave) for number in heard}
     try:
         yield
     finally:

@@ -14,20 +14,19 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException, InstantiationException
-from hydra.utils import instantiate
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from hideseek import __version__
 from hideseek.config import config_folder, register
-from hideseek.data.cache import Cache, CacheRecipe
-from hideseek.data.source import Source
+from hideseek.data.cache import CacheRecipe
 from hideseek.errors import UserError
 from hideseek.report.tables import WIDTH
 from hideseek.sweep.cells import quoted
 from hideseek.sweep.comparison import compare, comparison_table, seed_noise, summary
+from hideseek.sweep.reuse import cell_recipe
 from hideseek.sweep.sheet import FILE, Outcome, Sheet, code_hash, completed, read_sheet
 from hideseek.sweep.trust import is_local, key_of, masked, parser, safe_overrides
 from hideseek.sweep.untrusted import shown
@@ -233,17 +232,7 @@ def _check_data(
         key = data, cell.outcome.manifest_hash, cell.outcome.recipe_hash
         if key not in checked:
             checked.add(key)
-            _compare_data(cell.folder, cell.outcome, _recipe(config), allowed, console)
-
-
-def _recipe(config: DictConfig) -> CacheRecipe:
-    try:
-        source: Source = instantiate(config.data, _convert_="all")
-        return Cache(source.ready(config.image_size)).recipe
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        raise
+            _compare_data(cell.folder, cell.outcome, cell_recipe(config), allowed, console)
 
 
 def _compare_data(

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from hideseek import __version__
 from hideseek.config import plain
-from hideseek.data.cache import Cache
+from hideseek.data.cache import Cache, CacheRecipe
 from hideseek.data.source import Source
 from hideseek.errors import UserError
+from hideseek.resume import read_identity
 from hideseek.sweep.cells import Cell
 from hideseek.sweep.runs import read_done
 
-RESULTS = ("done.json", "failed.json", "history.csv", "predictions.csv", "metrics.json",
-           "provenance.json", "log.txt")  # fmt: skip
+REPLACED = ".replaced"
+"""Where a cell goes whose settings have changed."""
+
 NAMED_CHANGES = 3
-Verdict = Literal["run", "keep", "failed"]
+Verdict = Literal["run", "replace", "keep", "failed"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,9 @@ class Decision:
     """What to do with a cell.
 
     Attributes:
-        verdict: "run", "keep" what is finished, or leave it "failed".
-        why: in words; empty for a cell that is simply run.
+        verdict: "run", "replace" what another cell left, "keep" what is finished, or leave it
+            "failed".
+        why: in words; may be empty.
     """
 
     verdict: Verdict
@@ -58,7 +61,7 @@ def recipe_hashes(cells: Sequence[Cell]) -> list[str | None]:
         keys.append(key)
         if key not in known:
             try:
-                known[key] = _recipe_hash(cell.config)
+                known[key] = str(cell_recipe(cell.config).digest())
             except UserError as error:
                 known[key] = error
     found = [known[key] for key in keys]
@@ -77,30 +80,52 @@ def decide(cell: Cell, recipe_hash: str | None, retry_failed: bool) -> Decision:
         retry_failed: whether to run again what failed.
 
     Returns:
-        A decision. A finished cell is kept if settings, data and version are the same; one that
-        failed by itself, not by a kill, is left until it is asked for or its settings change.
+        A decision. What is finished is kept, and what was interrupted goes on, if settings, data
+        and version are the same; what failed by itself, not by a kill, is left until it is asked
+        for or its settings change. Without data nothing that is there is touched.
     """
     now = {
         "config_hash": cell.config_hash,
         "recipe_hash": str(recipe_hash),
         "version": __version__,
     }
-    done = read_done(cell.folder)
+    done, last = read_done(cell.folder), cell.folder / "checkpoints" / "last.ckpt"
     if done:
-        changes = [
-            f"{name} was {done.get(name)}, is {value}"
-            for name, value in now.items()
-            if done.get(name) != value
-        ]
+        changes = _changes(done, now, recipe_hash)
         if not changes:
-            return Decision("keep")
-        settings = changed_settings(cell.folder / "config.yaml", cell.config)
-        return Decision("run", "; ".join([*changes, *settings]))
+            return Decision("keep", "" if recipe_hash else "its data are not here to compare")
+        if recipe_hash is None:
+            return Decision("failed", f"no data, so what is there is left ({'; '.join(changes)})")
+        return Decision("replace", "; ".join([*changes, *_settings(cell)]))
     failed = _read_json(cell.folder / "failed.json")
-    same = all(failed.get(name) == now[name] for name in ("config_hash", "version"))
-    if failed and same and not retry_failed:
+    if failed and not _changes(failed, now, None) and not retry_failed:
         return Decision("failed", str(failed.get("reason", "")))
-    return Decision("run")
+    if recipe_hash is None or not last.is_file():
+        return Decision("run")
+    found = read_identity(last)
+    if found is None:
+        return Decision("run", "its last.ckpt is incomplete, so it starts anew")
+    changes = _changes(found[0], now, recipe_hash)
+    if changes:
+        return Decision("replace", "; ".join([*changes, *_settings(cell)]))
+    if not cell.config.resume:
+        return Decision("run", "resume=false, so it starts anew")
+    return Decision("run", f"interrupted after epoch {found[1]}, goes on")
+
+
+def _changes(
+    before: Mapping[str, Any], now: Mapping[str, str], recipe_hash: str | None
+) -> list[str]:
+    names = [name for name in now if name != "recipe_hash" or recipe_hash is not None]
+    return [
+        f"{name} was {before.get(name)}, is {now[name]}"
+        for name in names
+        if before.get(name) != now[name]
+    ]
+
+
+def _settings(cell: Cell) -> list[str]:
+    return changed_settings(cell.folder / "config.yaml", cell.config)
 
 
 def changed_settings(path: Path, config: DictConfig) -> list[str]:
@@ -129,11 +154,21 @@ def changed_settings(path: Path, config: DictConfig) -> list[str]:
     return [", ".join(told[:NAMED_CHANGES]) + more] if told else []
 
 
-def clear(folder: Path) -> None:
-    """Remove what an earlier cell of other settings left, so that nothing of it is read again."""
-    for name in RESULTS:
-        (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+def replace(folder: Path) -> Path:
+    """Move a cell aside, so that nothing of it is read again and nothing is lost.
+
+    Args:
+        folder: of the cell.
+
+    Returns:
+        Where it is now: a folder of `.replaced` in the sweep's.
+    """
+    place = folder.parent / REPLACED
+    place.mkdir(exist_ok=True)
+    number = 1
+    while (place / f"{folder.name}-{number}").exists():
+        number += 1
+    return folder.rename(place / f"{folder.name}-{number}")
 
 
 def failure(folder: Path) -> str | None:
@@ -142,9 +177,25 @@ def failure(folder: Path) -> str | None:
     return None if reason is None else str(reason)
 
 
-def _recipe_hash(config: DictConfig) -> str:
-    source: Source = instantiate(config.data, _convert_="all")
-    return str(Cache(source.ready(config.image_size)).recipe.digest())
+def cell_recipe(config: DictConfig) -> CacheRecipe:
+    """Find or make the data of a cell.
+
+    Args:
+        config: of the cell.
+
+    Returns:
+        The recipe of its cache.
+
+    Raises:
+        UserError: the data are not there, or their settings cannot work.
+    """
+    try:
+        source: Source = instantiate(config.data, _convert_="all")
+    except InstantiationException as error:  # Hydra wraps what a constructor raises
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise
+    return Cache(source.ready(config.image_size)).recipe
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:

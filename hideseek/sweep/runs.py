@@ -28,7 +28,7 @@ def read_done(folder: Path) -> dict[str, Any]:
         content = json.loads((folder / "done.json").read_text())
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) and set(CELL) <= set(content) else {}
+    return content if isinstance(content, dict) and _is_sound(content) else {}
 
 
 def cell_results(folder: Path) -> dict[str, Any]:
@@ -88,6 +88,13 @@ def sweep_results(folder: Path) -> pl.DataFrame:
     rows.sort(key=lambda row: (row["model"], _place(row["roi"]), row["seed"], row["folder"]))
     table = pl.DataFrame(rows)
     return table.with_columns(pl.col(pl.Float64).fill_nan(None)) if rows else table
+
+
+def _is_sound(content: dict[str, Any]) -> bool:
+    """Tell whether what names a cell has the types that readers rely on."""
+    names = [content.get("model"), content.get("roi"), *content.get("classes", [])]
+    seed = content.get("seed")
+    return all(isinstance(name, str) for name in names) and isinstance(seed, int)
 
 
 def _place(roi: str) -> int:

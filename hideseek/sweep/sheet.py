@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import lzma
 import math
 import re
 import zipfile
@@ -219,7 +220,7 @@ def read_sheet(path: Path) -> Sheet:
         raise UserError(f"{where}: no such file; give a sweep.yaml, a sweep's folder or a bundle") \
             from None  # fmt: skip
     except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError,
-            zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
+            zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:  # fmt: skip
         reason = shown(str(error).partition("\n")[0] or type(error).__name__)
         raise UserError(f"{where}: cannot be read ({reason})") from None
     return _sheet(Fields(read_yaml(text, str(where)), str(where)))

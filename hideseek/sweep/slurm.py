@@ -259,7 +259,9 @@ def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
 def _refuse_if_busy(folder: Path) -> None:
     """Keep two jobs from writing into one cell, where an earlier sweep was killed itself."""
     before = [path.name.partition("_")[0] for path in folder.glob("*_submission.sh")]
-    states = (job_states(before) or {}) if before else {}
+    states = job_states(before) if before else {}
+    if states is None:
+        raise UserError(f"{folder.parent}: Slurm does not answer; try again when squeue works")
     busy = sorted({job.partition("_")[0] for job, state in states.items() if state not in ENDED})
     if busy:
         raise UserError(

@@ -118,12 +118,14 @@ def _refusal(text: str, given: Collection[str]) -> str | None:
         return "sets a key of Hydra's own that starts with _"
     if not all(_PART.fullmatch(part) for part in parts):
         return "has an odd key"
+    if parts[0] == "datamodule":
+        return "sets what only repeats other settings; give those"
     if parts[-1] == "target":
         return f"names code to import; read it, then{instead[1:]}"
     group = config_folder() / override.key_or_group
     if "/" in override.key_or_group or ("." not in override.key_or_group and group.is_dir()):
         return _refused_choice(override, given)
-    return _refused_value(override.value(), instead)
+    return _refused_value(override.value(), instead, override.key_or_group)
 
 
 def _refused_choice(override: Override, given: Collection[str]) -> str | None:
@@ -139,16 +141,18 @@ def _refused_choice(override: Override, given: Collection[str]) -> str | None:
     return None
 
 
-def _refused_value(value: object, instead: str) -> str | None:
+def _refused_value(value: object, instead: str, key: str) -> str | None:
     if isinstance(value, dict):
-        for key, item in value.items():
-            if not _PART.fullmatch(str(key)) or str(key) == "target":
-                return f"has the key {shown(str(key))}, with which code can be called"
-            if (reason := _refused_value(item, instead)) is not None:
+        for name, item in value.items():
+            if not _PART.fullmatch(str(name)) or str(name) == "target":
+                return f"has the key {shown(str(name))}, with which code can be called"
+            if is_local(f"{key}.{name}=x"):
+                return f"sets {key}.{name}, which is of another machine"
+            if (reason := _refused_value(item, instead, f"{key}.{name}")) is not None:
                 return reason
         return None
     if isinstance(value, list):
-        return next((r for item in value if (r := _refused_value(item, instead))), None)
+        return next((r for item in value if (r := _refused_value(item, instead, key))), None)
     if isinstance(value, str | QuotedString):
         text = value.text if isinstance(value, QuotedString) else value
         # Looked for in the parsed value, because Hydra reads "$\{" as "${".

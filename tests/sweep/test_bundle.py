@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hideseek.errors import UserError
 from hideseek.sweep.bundle import bundle, hide_home, read_options
@@ -172,7 +173,7 @@ def test_links_do_not_lead_out_of_the_sweep(sweep, tmp_path):
 
 
 def test_what_cannot_be_bundled_is_one_line(sweep, tmp_path):
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match="no folder of a sweep"):
         bundle(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"\.zip"):
         bundle(sweep, tmp_path / "x.tar")
@@ -192,3 +193,25 @@ def test_options():
     for word in ("into=", "checkpoints=yes", "x", "--help"):
         with pytest.raises(UserError, match=word):
             read_options([word])
+
+
+def test_what_the_sheet_hides_the_settings_hide_too(sweep, tmp_path):
+    (sweep / "a-s0" / "config.yaml").write_text("paths:\n  api_key: SECRET123\nseed: 0\n")
+    (sweep / "a-s0" / "overrides.yaml").write_text("- +paths.api_key=SECRET123\n- seed=0\n")
+    (sweep / "failures.csv").write_text(f"cell,reason\nx,{HOME}/data is not there\n")
+    path = bundle(sweep, tmp_path / "out.zip")
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    assert not any(b"SECRET123" in text for text in content.values())
+    (name,) = [name for name in content if name.endswith("a-s0/config.yaml")]
+    assert yaml.safe_load(content[name]) == {"paths": {"api_key": "***"}, "seed": 0}
+    (name,) = [name for name in content if name.endswith("failures.csv")]
+    assert b"~/data is not there" in content[name]
+
+
+def test_a_place_that_cannot_be_written_is_one_line(sweep, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="give another place"):
+        bundle(sweep, tmp_path / "file" / "out.zip")
+    with pytest.raises(UserError, match="no folder of a sweep"):
+        bundle(sweep / "sweep.yaml")

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from hideseek.errors import UserError
 from hideseek.sweep.cells import Cell, cell_name, command, fixed_overrides, plan
 from tests.sweep.grid import FOLDERS, JOBS
 
@@ -83,7 +84,8 @@ def cell(folder: str, overrides: tuple[str, ...] = ("model=tiny",)) -> Cell:
 
 
 def spelled(folder: str, sweep: str = "grid", overrides: tuple[str, ...] = ("model=tiny",)):
-    return command(cell(folder, overrides), OmegaConf.create({"sweep": sweep}))
+    content = {"sweep": sweep, "hydra": {"runtime": {"config_sources": []}}}
+    return command(cell(folder, overrides), OmegaConf.create(content))
 
 
 def test_a_cell_is_a_single_run_with_an_absolute_interpreter():
@@ -138,3 +140,31 @@ def test_plan_composes_each_cell_in_its_folder(sweep):
 def test_a_wrong_name_stops_the_sweep_before_any_cell(sweep):
     with pytest.raises(MissingConfigException, match="lungs_gone"):
         plan(*sweep, [*JOBS, ["model=tiny", "roi=lungs_gone", "seed=0"]], 0)
+
+
+def test_a_cell_that_is_asked_for_twice_is_the_same_cell(sweep):
+    one, other, third = plan(*sweep, [JOBS[0], JOBS[0], JOBS[1]], 0)
+    assert one is other
+    assert third.folder != one.folder
+
+
+def test_different_cells_never_share_a_folder(sweep):
+    # What the command line sets for all is not part of the names.
+    context, config = sweep
+    config.hydra.overrides.task.append("epochs=3")
+    with pytest.raises(UserError, match="share this folder"):
+        plan(context, config, [JOBS[0], [*JOBS[0], "epochs=3"]], 0)
+
+
+def test_configuration_from_elsewhere_is_handed_on(tmp_path):
+    sources = [
+        {"provider": "hydra", "schema": "pkg", "path": "hydra.conf"},
+        {"provider": "main", "schema": "file", "path": "/conf"},
+        {"provider": "command-line", "schema": "file", "path": "/it's mine"},
+        {"provider": "schema", "schema": "structured", "path": ""},
+    ]
+    config = OmegaConf.create({"sweep": "grid", "hydra": {"runtime": {"config_sources": sources}}})
+    words = command(cell("/m/grid/a"), config)
+    (given,) = [word for word in words if word.startswith("hydra.searchpath=")]
+    (parsed,) = OverridesParser.create().parse_overrides([given])
+    assert [getattr(item, "text", item) for item in parsed.value()] == ["file:///it's mine"]

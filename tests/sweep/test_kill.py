@@ -139,7 +139,8 @@ def test_all_ranks_train_the_same_cell_even_after_rank_0_failed_once(tmp_path, m
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_sweep_leaves_a_checkpoint_and_no_rank(number, status, tmp_path):
-    grid = ["roi=lungs_removed", "trainer=ddp_cpu", "epochs=200"]
+    workers = f"workers={int(number == signal.SIGTERM)}"  # which die of the same signal
+    grid = ["roi=lungs_removed", "trainer=ddp_cpu", "epochs=200", workers]
     running = start(tmp_path, "stopped", grid)
     cell = tmp_path / "multirun" / "stopped" / "tiny-lungs_removed-s0"
     deadline = time.monotonic() + 120

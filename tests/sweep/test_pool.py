@@ -105,10 +105,18 @@ def test_devices_go_round(parallel, per_cell, expected):
     assert [place["CUDA_VISIBLE_DEVICES"] for place in places] == expected
 
 
-@pytest.mark.parametrize(("parallel", "per_cell"), [(0, None), (-1, 1), (1, 3), (2, -1)])
-def test_numbers_that_cannot_work_are_named(parallel, per_cell):
-    with pytest.raises(UserError, match=r"hydra\.launcher\."):
-        shares(parallel, per_cell, ["0", "1"], 4)
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"parallel": 0}, {"parallel": -1}, {"parallel": "many"}, {"parallel": 1.5},
+        {"parallel": True}, {"devices_per_cell": -1}, {"devices_per_cell": "two"},
+        {"devices_per_cell": 3}, {"timeout": "abc"}, {"timeout": 0}, {"timeout": -1.0},
+    ],
+)  # fmt: skip
+def test_numbers_that_cannot_work_are_named(given):
+    ((name, value),) = given.items()
+    with pytest.raises(UserError, match=rf"hydra\.launcher\.{name}={value}"):
+        LocalPool(**given)
 
 
 def test_visible_devices_are_those_of_the_environment(monkeypatch):

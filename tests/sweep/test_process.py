@@ -247,3 +247,14 @@ def test_ranks_die_with_their_rank_0(tmp_path):
     leader.kill()
     leader.wait()
     wait_for(lambda: not alive(rank))
+
+
+def test_what_is_ignored_stays_ignored(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with process.ended_by_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.05)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

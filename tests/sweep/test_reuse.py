@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from hideseek import __version__
 from hideseek.config import plain
 from hideseek.errors import UserError
+from hideseek.resume import CELL_KEY
 from hideseek.sweep import reuse
 from hideseek.sweep.cells import plan
-from hideseek.sweep.reuse import changed_settings, clear, decide, failure, recipe_hashes
+from hideseek.sweep.reuse import changed_settings, decide, failure, recipe_hashes, replace
 from tests.sweep.grid import JOBS
 
 
@@ -41,7 +43,7 @@ def test_a_finished_cell_with_the_same_hashes_is_kept(cells):
 def test_what_differs_is_named(cells, name):
     done(cells[0], **{name: "old"})
     decision = decide(cells[0], "r", retry_failed=False)
-    assert decision.verdict == "run"
+    assert decision.verdict == "replace"
     assert f"{name} was old, is " in decision.why
     assert decision.why.count(" was ") == 1
 
@@ -76,15 +78,57 @@ def test_a_failure_is_left_alone_while_nothing_changed(cells):
     assert failure(cell.folder) is None
 
 
-def test_clearing_removes_what_another_cell_left(cells):
+def test_what_another_cell_left_is_moved_and_not_lost(cells):
     folder = cells[0].folder
+    for number in (1, 2):
+        done(cells[0])
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints" / "last.ckpt").write_bytes(b"x")
+        moved = replace(folder)
+        assert not folder.exists()
+        assert moved == folder.parent / ".replaced" / f"{folder.name}-{number}"
+        assert (moved / "checkpoints" / "last.ckpt").read_bytes() == b"x"
+        assert (moved / "done.json").exists()
+        folder.mkdir()
+
+
+def interrupted(cell, epochs=3, **changed):
+    identity = {"config_hash": cell.config_hash, "recipe_hash": "r", "version": __version__}
+    (cell.folder / "checkpoints").mkdir(exist_ok=True)
+    content = {CELL_KEY: identity | changed, "epoch": epochs - 1}
+    torch.save(content, cell.folder / "checkpoints" / "last.ckpt")
+
+
+def test_an_interrupted_cell_goes_on_and_another_is_moved_aside(cells):
+    interrupted(cells[0])
+    goes_on = reuse.Decision("run", "interrupted after epoch 3, goes on")
+    assert decide(cells[0], "r", retry_failed=False) == goes_on
+    cells[0].config.resume = False
+    assert "starts anew" in decide(cells[0], "r", retry_failed=False).why
+    cells[0].config.resume = True
+    interrupted(cells[0], config_hash="old")
+    decision = decide(cells[0], "r", retry_failed=False)
+    assert decision.verdict == "replace"
+    assert "config_hash was old" in decision.why
+    (cells[0].folder / "checkpoints" / "last.ckpt").write_bytes(b"half")
+    decision = decide(cells[0], "r", retry_failed=False)
+    assert decision == reuse.Decision("run", "its last.ckpt is incomplete, so it starts anew")
+
+
+def test_without_data_nothing_that_is_there_is_touched(cells):
     done(cells[0])
-    (folder / "checkpoints").mkdir()
-    (folder / "checkpoints" / "last.ckpt").write_bytes(b"x")
-    (folder / "mine.txt").write_text("kept")
-    clear(folder)
-    assert {path.name for path in folder.iterdir()} == {"mine.txt", "config.yaml"}
-    clear(folder)
+    decision = decide(cells[0], None, retry_failed=False)
+    assert decision == reuse.Decision("keep", "its data are not here to compare")
+    done(cells[0], config_hash="old")
+    assert decide(cells[0], None, retry_failed=True).verdict == "failed"
+    interrupted(cells[1], config_hash="old")
+    assert decide(cells[1], None, retry_failed=False) == reuse.Decision("run")
+
+
+def test_wrong_settings_of_the_data_are_one_line(cells):
+    cells[0].config.data.phantom.images = -5
+    with pytest.raises(UserError, match=r"phantom\.images=-5"):
+        reuse.cell_recipe(cells[0].config)
 
 
 class Data:
