@@ -1,20 +1,27 @@
-"""The verb `hideseek audit`: settings, the parts of an audit in order, and its exit status."""
+"""The verb `hideseek audit`: settings, the parts of an audit in order, and its exit status.
+
+Verdicts need predictions only. The further parts read the cells' caches and checkpoints, take
+longer, and are left out, with the reason, where those are not on this machine.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from hideseek.audit.audit import Settings, audit_grid, resamples_of, write_audit
-from hideseek.audit.grid import read_grid
+from hideseek.audit.audit import Counts, Settings, audit_grid, resamples_of, write_audit
+from hideseek.audit.grid import Grid, read_grid
+from hideseek.audit.section import Section
 from hideseek.errors import UserError
 from hideseek.report.audit import print_audit
 from hideseek.report.tables import WIDTH
+
+PARTS = ("sources", "probe", "attribution", "matrix")
 
 
 def audit(sweep: Path, words: Sequence[str]) -> int:
@@ -22,7 +29,7 @@ def audit(sweep: Path, words: Sequence[str]) -> int:
 
     Args:
         sweep: its folder.
-        words: KEY=VALUE of `Settings`.
+        words: KEY=VALUE of `Settings`, and `parts=` some of `PARTS`, "all" or "none".
 
     Returns:
         The exit status; see `hideseek.audit.audit.Audit.status`.
@@ -30,14 +37,63 @@ def audit(sweep: Path, words: Sequence[str]) -> int:
     Raises:
         UserError: an unknown setting, or a sweep that cannot be audited.
     """
-    settings = read_settings(words)
+    parts = read_parts([word for word in words if word.startswith("parts=")])
+    settings = read_settings([word for word in words if not word.startswith("parts=")])
     grid = read_grid(sweep)
-    found = audit_grid(grid, settings, resamples_of(grid, settings))
+    counts = resamples_of(grid, settings)
+    found = audit_grid(grid, settings, counts)
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    sections = []
+    for part in parts:
+        try:
+            sections.append(_section(part)(sweep, grid, counts))
+        except UserError as error:
+            sections.append(Section(part, {"left_out": str(error)}, lines=(f"{part}: {error}",)))
+    found = replace(found, sections=tuple(sections))
     folder = write_audit(found, sweep)
     print_audit(found, console)
+    if "attribution" in parts:
+        from hideseek.report.figure3 import figure_3
+
+        picture = figure_3(sweep, grid, folder / "figure3.png")
+        console.print(f"picture: {picture}" if picture else "no figure 3", soft_wrap=True)
     console.print(f"audit: {folder / 'audit.json'}", soft_wrap=True)
     return found.status
+
+
+def _section(part: str) -> Callable[[Path, Grid, Counts], Section]:
+    """Import a part when it is asked for: torch takes seconds."""
+    if part == "sources":
+        from hideseek.audit.sources import sources_section
+
+        return sources_section
+    if part == "probe":
+        from hideseek.audit.ladder import probe_section
+
+        return probe_section
+    if part == "attribution":
+        from hideseek.audit.explain import attribution_section
+
+        return attribution_section
+    from hideseek.audit.matrix import matrix_section
+
+    return matrix_section
+
+
+def read_parts(words: Sequence[str]) -> tuple[str, ...]:
+    """Read which further parts are asked for; none if nothing is said.
+
+    Raises:
+        UserError: an unknown part.
+    """
+    if not words:
+        return ()
+    given = words[-1].partition("=")[2]
+    chosen = {"all": PARTS, "none": ()}.get(given, tuple(given.split(",")))
+    unknown = [part for part in chosen if part not in PARTS]
+    if unknown:
+        raise UserError(f"parts={given}: give all, none, or some of {','.join(PARTS)}")
+    return chosen
 
 
 def read_settings(words: Sequence[str]) -> Settings:
