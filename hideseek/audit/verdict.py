@@ -214,18 +214,15 @@ def _inside_and_outside(asked: _Questions) -> Decision:
 
 
 def _outside(asked: _Questions) -> Decision:
-    margins = [name for name in asked.scores if name.startswith("lungs_removed margin ")]
-    widest = max(margins, key=lambda name: float(name.rpartition(" ")[2]), default="")
-    answers = [asked.ask(FIXED)]
-    if widest:
-        answers.append(asked.ask(widest))
-    if set(answers) == {"up"}:
+    """Tell what touches the lungs from what does not, by a rectangle that holds them and more."""
+    fixed = asked.ask(FIXED)
+    if fixed == "up":
         return "outside_marker", "", None
-    if "down" in answers and "up" not in answers:
+    if fixed == "down":
         return "adjacent_anatomy", "", None
-    if answers == ["missing"]:
+    if fixed == "missing":
         return "inconclusive", _missing(FIXED), None
-    return "inconclusive", "it is outside the lungs, and how far is not clear", None
+    return "inconclusive", f"it is outside the lungs, and {FIXED} is not clear", None
 
 
 def _missing(representation: str) -> str:
