@@ -28,6 +28,8 @@ USAGE = f"""hideseek {__version__}: does a chest X-ray classifier read the lungs
   hideseek train    [overrides]   train one cell; with -m, or an experiment that says so, a sweep
 
   hideseek audit     FOLDER       what the networks of a sweep read, with error bars
+  hideseek audit     model=...    what a finished network reads, without any training
+  hideseek selftest  [--quick]    how often the audit is wrong, on planted truth
   hideseek rerun     PATH         the cells of a sweep.yaml again, compared with the original
   hideseek bundle    FOLDER       a sweep as one file, without images
   hideseek sync      FOLDER       upload to W&B what a sweep logged offline
@@ -54,6 +56,12 @@ def _check(config: DictConfig) -> None:
     check(config)
 
 
+def _audit(config: DictConfig) -> None:
+    from hideseek.audit.frozen import frozen
+
+    sys.exit(frozen(config))
+
+
 def _misconfigured() -> type[Exception]:
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
@@ -64,6 +72,7 @@ VERBS: dict[str, Callable[[DictConfig], object]] = {
     "train": _train,
     "prepare": _prepare,
     "check": _check,
+    "audit": _audit,
 }
 
 
@@ -77,7 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     die_with_parent()
     command_line = list(sys.argv)
     given = [*(arguments or ()), *command_line[1:]]
-    if given and given[0] in verbs.FOLDER_VERBS:
+    about_a_network = given[:1] == ["audit"] and any("=" in word for word in given[1:2])
+    simple = {*verbs.FOLDER_VERBS, *verbs.LONE_VERBS}
+    if given and given[0] in simple and not about_a_network:
         verbs.run(given[0], given[1:])
         return
     if not given or given[0] not in VERBS:

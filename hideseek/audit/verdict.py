@@ -33,7 +33,7 @@ CHANCE = 0.5
 QUIET = 0.15
 """AUC above chance that nothing is left of: below it a network is said to have no signal."""
 
-REDUNDANT = 1.5
+REDUNDANT = 1.25
 """Shares of the lungs alone and of the rest alone that sum to more are one signal twice."""
 
 EXIT_STATUS = {"lungs": 0, "no_signal": 4, "inconclusive": 4}
@@ -156,6 +156,9 @@ def _decide(asked: _Questions) -> Decision:
         return "inconclusive", _missing("original"), None
     if original != "up":
         score = asked.steps[0].score
+        for other in ("lungs_removed", "lungs_isolated", *SILHOUETTES):
+            if other in asked.scores and asked.ask(other) == "up":
+                return "inconclusive", f"{other} is learned and the original is not", None
         if score is not None and score.high < CHANCE + QUIET:
             return "no_signal", "", None
         return "inconclusive", "the original is not clearly above chance: too few images", None

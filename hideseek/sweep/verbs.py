@@ -50,6 +50,12 @@ def _audit(path: Path, words: Sequence[str]) -> None:
     sys.exit(audit(path, words))
 
 
+def _selftest(words: Sequence[str]) -> None:
+    from hideseek.audit.selftest import selftest
+
+    sys.exit(selftest(words))
+
+
 FOLDER_VERBS: dict[str, Callable[[Path, Sequence[str]], None]] = {
     "audit": _audit,
     "rerun": _rerun,
@@ -59,11 +65,16 @@ FOLDER_VERBS: dict[str, Callable[[Path, Sequence[str]], None]] = {
 }
 """Verbs about a sweep that is there; they take its path and a few settings."""
 
+LONE_VERBS: dict[str, Callable[[Sequence[str]], None]] = {"selftest": _selftest}
+"""Verbs that need no sweep; they print their own usage."""
+
 USAGE = {
-    "audit": """hideseek audit FOLDER [margin=0.02] [resamples=10000] [least=0.05] [seed=0]
+    "audit": """hideseek audit FOLDER [parts=all] [margin=0.02] [resamples=10000] [least=0.05]
+hideseek audit model=external model.net.target=PACKAGE.MODULE:FUNCTION weights=FILE data=...
 hideseek audit paper
 
   FOLDER      of a sweep with controls, for example multirun/NAME after experiment=controls
+  parts       further parts: all, or some of sources,probe,attribution,matrix (they take longer)
   margin      the largest difference in accuracy that is negligible; set it before you look
   resamples   of patients, for the intervals
   least       AUC above chance that counts as a signal
@@ -96,14 +107,18 @@ def run(verb: str, words: Sequence[str]) -> None:
     """Run a verb.
 
     Args:
-        verb: one of `FOLDER_VERBS`.
+        verb: one of `FOLDER_VERBS` or `LONE_VERBS`.
         words: of the command line, after the verb.
     """
-    if not words or words[0] in ("-h", "--help"):
+    alone = verb in LONE_VERBS
+    if not alone and (not words or words[0] in ("-h", "--help")):
         print(USAGE[verb])
         sys.exit(0 if words else 2)
     try:
-        FOLDER_VERBS[verb](Path(words[0]), words[1:])
+        if alone:
+            LONE_VERBS[verb](words)
+        else:
+            FOLDER_VERBS[verb](Path(words[0]), words[1:])
     except UserError as error:
         print(f"hideseek {verb}: {error}", file=sys.stderr)
         sys.exit(2)

@@ -82,6 +82,15 @@ def test_a_leak_of_the_mask_voids_and_the_fixed_rectangle_decides():
     assert judge("tiny", given).name == "inconclusive"
 
 
+@pytest.mark.parametrize("other", ["lungs_removed", "lungs_isolated", "box_silhouette"])
+def test_an_original_that_was_not_learned_is_not_called_quiet(other):
+    given = scores(PLANTED["no_signal"])
+    given[other] = draws(0.8)
+    verdict = judge("tiny", given)
+    assert verdict.name == "inconclusive"
+    assert verdict.failing == f"{other} is learned and the original is not"
+
+
 def test_shares_of_a_mixture():
     verdict = judge("tiny", scores(PLANTED["mixed"]))
     # Excess over chance: original .45, lungs alone .25, the rest alone .25.

@@ -1,0 +1,160 @@
+"""Planted data sets, and the cells that are trained on them in this process.
+
+A process for each cell would spend most of its time on imports. These cells are small, on the CPU
+and undistributed, so one process can train them one after the other, each in the folder and with
+the configuration that `hideseek train` would give it.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hideseek import __version__
+from hideseek.seeds import stream
+from hideseek.sweep.runs import read_done
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+SETTINGS = (
+    "data=phantom", "data.phantom.size=64", "model=tiny", "model.net.width=8", "batch_size=16",
+    "schedule=onecycle", "learning_rate=5e-3", "class_weights=[1,1,1]", "augment=none",
+    "trainer=cpu", "logger=csv", "model.cam_layer=head",
+)  # fmt: skip
+"""Of every cell: small, for there are hundreds. With the task's own class weights such a network
+says one class only; and the head has no map to draw, so no time goes into attribution.png."""
+
+DRAWN = 5760
+"""Images that every training draws, with repeats, 12 epochs of 480: fewer images with fewer steps
+would show how networks fail to learn, where the question is what the audit says of them."""
+
+SHOWN = (
+    ("original", 0), ("lungs_isolated", 0), ("lungs_removed", 0), ("silhouette", 0),
+    ("box_silhouette", 0), ("fixed_box_out", 0), ("lungs_removed", 20),
+)  # fmt: skip
+"""Representations, and margins in % of the lungs' width, that a verdict may ask for."""
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A phantom data set whose truth is known.
+
+    Attributes:
+        carrier: one of `hideseek.data.phantom.CARRIERS`.
+        strength: of the class signal, 0..1.
+        images: of all splits; a quarter are test images.
+        seed: of drawing and training.
+    """
+
+    carrier: str
+    strength: float
+    images: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name the folder of its sweep."""
+        return f"{self.carrier}-{self.strength:g}-n{self.images}-s{self.seed}"
+
+    @property
+    def drawing(self) -> int:
+        """Seed of the drawing: no two data sets share patients, so that rates can be counted."""
+        return stream(
+            self.seed, f"selftest-{self.carrier}", self.images, round(1e6 * self.strength)
+        )
+
+
+def train_cell(
+    planted: Planted, roi: str, margin: int, sweep: Path, settings: Sequence[str] = SETTINGS
+) -> Path:
+    """Train one cell in this process, unless it is finished; what it says goes to its log.txt.
+
+    Args:
+        planted: what to draw.
+        roi: name of the representation.
+        margin: growth of the lungs, % of their width.
+        sweep: folder that gets the cell.
+        settings: overrides of the cell.
+
+    Returns:
+        Folder of the cell.
+
+    Raises:
+        UserError: settings that cannot work.
+    """
+    from hideseek.config import config_hash
+
+    drawn = {
+        "carriers": f"[{planted.carrier}]",
+        "strength": planted.strength,
+        "images": planted.images,
+        "seed": planted.drawing,
+    }
+    words = [f"epochs={math.ceil(DRAWN / planted.images)}", *settings]
+    words += [f"data.phantom.{key}={value}" for key, value in drawn.items()]
+    words += [f"roi={roi}", f"seed={planted.seed}", *([f"roi.margin={margin}"] if margin else ())]
+    suffix = f"-roi.margin_{margin}" if margin else ""
+    with _composed(words, sweep, suffix) as config:
+        cell, done = Path(str(config.hydra.runtime.output_dir)), config_hash(config)
+        found = read_done(cell)
+        if (found.get("config_hash"), found.get("version")) != (done, __version__):
+            cell.mkdir(parents=True, exist_ok=True)
+            with _logged(cell / "log.txt"):
+                from hideseek.train import train
+
+                train(config)
+    # Lightning's trainer and module refer to each other, and would stay for several cells.
+    gc.collect()
+    return cell
+
+
+@contextmanager
+def _composed(words: Sequence[str], sweep: Path, suffix: str) -> Iterator[DictConfig]:
+    """Compose as `hideseek train` does in a sweep, and leave Hydra as it was."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import open_dict
+
+    from hideseek.config import config_folder, register
+    from hideseek.sweep.cells import quoted
+
+    register()
+    places = {"sweep": sweep.name, "paths.multirun": str(sweep.parent)}
+    places["paths.cache"] = str(sweep / "cache")
+    given = [*words, *(f"{key}={quoted(value)}" for key, value in places.items())]
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        config = compose("train", given, return_hydra_config=True)
+    chosen = config.hydra.runtime.choices
+    with open_dict(config):
+        name = f"{chosen['model']}-{chosen['roi']}-s{config.seed}{suffix}"
+        config.hydra.runtime.output_dir = str(sweep / name)
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(config)
+    try:
+        yield config
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Send prints, bars and log lines to a file; Lightning draws no bar where there is no tty."""
+    root = logging.getLogger()
+    level = root.level
+    with path.open("a") as file, redirect_stdout(file), redirect_stderr(file):
+        handler = logging.StreamHandler(file)
+        handler.setFormatter(logging.Formatter("[%(asctime)s] %(message)s"))
+        root.addHandler(handler)
+        root.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            root.removeHandler(handler)
+            root.setLevel(level)

@@ -1,0 +1,179 @@
+"""`hideseek selftest`: how often the audit is right, and how often it cries wolf, on planted truth.
+
+    carriers x strengths x images x seeds -> rehearsal.rehearse -> outcomes -> selftest.{csv,json}
+
+At strength 0 nothing tells the classes apart, whatever the carrier: there a verdict that claims
+anything is a false alarm. At full strength the verdict has to name what carries the class.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hideseek import __version__
+from hideseek.audit.outcomes import EXPECTED, expected, outcome, summarize
+from hideseek.audit.planted import SETTINGS, Planted
+from hideseek.audit.rehearsal import Rehearsal, rehearse
+from hideseek.errors import UserError
+
+FEWEST = 60
+"""Images with which each split has every class."""
+
+USAGE = f"""hideseek selftest [--quick] [KEY=VALUE ...]
+
+  --quick                   one seed, strengths 0 and 1, 480 images: 13 data sets
+  seeds=100-104             numbers and ranges; the audit's rule was made on 0-9
+  strengths=0,0.25,0.5,1    of the planted signal, 0..1
+  images=240,480            of a data set; a quarter of them are test images
+  carriers=NAME,...         by default {", ".join(EXPECTED)}
+  folder=multirun/selftest  what is finished there is kept
+  workers=N                 processes; by default one for each processor
+
+  Exit status: 0 the goals hold, 1 they do not"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is planted, and where.
+
+    Attributes:
+        seeds: of drawing and training.
+        strengths: of the signal, 0..1.
+        images: sizes of the data sets.
+        carriers: some of `EXPECTED`.
+        folder: for the sweeps and the results.
+        workers: processes; 0 for one a processor.
+    """
+
+    seeds: tuple[int, ...] = (100, 101, 102, 103, 104)
+    strengths: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0)
+    images: tuple[int, ...] = (240, 480)
+    carriers: tuple[str, ...] = tuple(EXPECTED)
+    folder: Path = Path("multirun/selftest")
+    workers: int = 0
+
+
+QUICK: dict[str, Any] = {"seeds": (100,), "strengths": (0.0, 1.0), "images": (480,)}
+
+
+def selftest(words: Sequence[str]) -> int:
+    """Plant, train, audit and count.
+
+    Args:
+        words: of the command line, after the verb.
+
+    Returns:
+        The exit status; see `USAGE`.
+
+    Raises:
+        UserError: unknown or unfit words.
+    """
+    if set(words) & {"-h", "--help"}:
+        print(USAGE)
+        return 0
+    from hideseek.progress import progress
+    from hideseek.report.selftest import print_selftest
+    from hideseek.sweep.launcher import sole_owner
+
+    options = read_options(words)
+    planted = plan(options)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    bar, advance = progress("data sets", len(planted))
+    workers = options.workers or len(os.sched_getaffinity(0))
+    with sole_owner(options.folder), bar:
+        found = rehearse(planted, options.folder, workers, advance)
+    summary = summarize(found)
+    write(options.folder, found, summary)
+    print_selftest(found, summary)
+    print(f"selftest: {options.folder / 'selftest.json'}")
+    return 0 if all(goal["met"] for goal in summary["goals"].values()) else 1
+
+
+def read_options(words: Sequence[str]) -> Options:
+    """Read the words of the command line.
+
+    Raises:
+        UserError: naming the first that is unknown or out of range.
+    """
+    given: dict[str, Any] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        try:
+            if word == "--quick":
+                given = {**QUICK, **given}
+            elif key == "seeds":
+                given[key] = tuple(n for part in value.split(",") for n in _range(part))
+            elif key in ("images", "strengths"):
+                kind = int if key == "images" else float
+                given[key] = tuple(kind(part) for part in value.split(","))
+            elif key == "carriers":
+                given[key] = tuple(value.split(","))
+            elif key in ("folder", "workers"):
+                given[key] = Path(value) if key == "folder" else int(value)
+            else:
+                known = ", ".join(Options.__dataclass_fields__)
+                raise UserError(f"'{word}' is unknown; known are --quick, {known}")
+        except ValueError:
+            raise UserError(f"{word}: '{value}' is not a list of numbers") from None
+    options = Options(**given)
+    unknown = [name for name in options.carriers if name not in EXPECTED]
+    if unknown:
+        raise UserError(f"carriers={unknown[0]} is unknown; known are {', '.join(EXPECTED)}")
+    if not all(0 <= strength <= 1 for strength in options.strengths):
+        raise UserError("strengths: give numbers in 0..1")
+    if not options.seeds:
+        raise UserError("seeds: give at least one")
+    if min(options.images) < FEWEST or options.workers < 0:
+        raise UserError(f"give images={FEWEST} or more, and workers=1 or more")
+    return options
+
+
+def _range(text: str) -> range:
+    first, _, last = text.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def plan(options: Options) -> list[Planted]:
+    """List the data sets; `none` has no signal whatever its strength, so it is there once."""
+    planted = [
+        Planted(carrier, strength, images, seed)
+        for seed in options.seeds
+        for images in options.images
+        for strength in options.strengths
+        for carrier in options.carriers
+        if strength == 0 or carrier != "none"
+    ]
+    # Given twice, one would be trained by two workers at once.
+    return list(dict.fromkeys(planted))
+
+
+def write(folder: Path, found: Sequence[Rehearsal], summary: Mapping[str, Any]) -> None:
+    """Write selftest.csv, one row a data set, and selftest.json."""
+    import polars as pl
+
+    from hideseek.record import write_json
+
+    rows = [
+        {
+            **asdict(each.planted),
+            "expected": expected(each.planted),
+            "verdict": each.verdict,
+            "outcome": outcome(each.planted, each.verdict),
+            "failing": each.failing,
+            **each.scores,
+        }
+        for each in found
+    ]
+    pl.DataFrame(rows, infer_schema_length=None).write_csv(folder / "selftest.csv")
+    head = {
+        "format": 1,
+        "version": __version__,
+        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "settings": list(SETTINGS),
+    }
+    write_json(folder / "selftest.json", {**head, **summary})
