@@ -19,6 +19,7 @@ from hideseek.data.build import build_cache, mask_table
 from hideseek.data.cache import CacheRecipe
 from hideseek.data.command import command
 from hideseek.data.images import MINIMUM_SIDE
+from hideseek.data.leave_out import cache_without
 from hideseek.data.lungs import load_segmenter, segmenter_hash
 from hideseek.data.manifest import (
     files_hash,
@@ -87,6 +88,7 @@ class ManifestSource:
         strict: whether a warning or an error stops `prepare`.
         masks: what becomes of a mask.
         export_masks: folder for the masks as PNG files, for which the cache is built anew; or None.
+        leave_out: a source that becomes the test set, and is not trained on; or None.
         folder: where caches lie.
         build: whether a missing cache is built without being asked.
         inspect: whether every file is inspected first; needless for synthetic images.
@@ -113,6 +115,7 @@ class ManifestSource:
     folder: str
     masks: MaskRules = field(default_factory=MaskRules)
     export_masks: str | None = None
+    leave_out: str | None = None
     build: bool = False
     inspect: bool = True
     origin: Sequence[str] = ()
@@ -124,6 +127,9 @@ class ManifestSource:
         Raises:
             UserError: there is none; the message holds the command that builds it.
         """
+        if self.leave_out is not None:
+            whole = replace(self, leave_out=None).ready(image_size)
+            return cache_without(whole, str(self.leave_out), Path(self.folder))
         if self.cache is not None:
             if not Path(self.cache).is_file():
                 raise UserError(
@@ -194,6 +200,10 @@ class ManifestSource:
         Raises:
             UserError: the manifest cannot be used, or `strict` and something was found.
         """
+        if self.leave_out is not None:
+            prepared = replace(self, leave_out=None).prepare()
+            cache = cache_without(prepared.cache, str(self.leave_out), Path(self.folder))
+            return replace(prepared, cache=cache)
         if self.manifest is None:
             source = self.list_files()
             if source is not self:

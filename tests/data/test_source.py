@@ -354,3 +354,68 @@ def test_splits_without_a_test_set_are_refused_at_once(image_folder: Folder, mak
 def test_a_name_that_leads_elsewhere_is_refused(make: Make, name: str) -> None:
     with pytest.raises(UserError, match=r"data\.name="):
         make(name=name)
+
+
+def test_a_source_is_left_out_without_any_work_on_images(
+    image_folder: Folder, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image_folder(images=24)
+    whole = make().prepare().cache
+    monkeypatch.setattr(source_module, "build_cache", None)
+    monkeypatch.setattr(source_module, "survey", None)
+    path = make(leave_out="hospital0").ready(48)
+    assert path != whole and path.parent == Path("cache")
+    table = Cache(path).table
+    # Of 24 images in rounds of twelve, every other one is of hospital0; 9 to 11 are tests.
+    split = dict(table.select("image_id", "split").iter_rows())
+    tested = {name for name, part in split.items() if part == "test"}
+    assert tested == {f"{number}.png" for number in range(0, 24, 2)}
+    kept = {f"{n}.png": "val" if n % 12 == 7 else "train" for n in (1, 3, 5, 7, 13, 15, 17, 19)}
+    assert {name: part for name, part in split.items() if part != "test"} == kept
+    for ending in (".manifest.csv", ".masks.csv"):
+        beside = pl.read_csv(path.with_suffix(ending), infer_schema=False)
+        assert dict(beside.select("image_id", "split").iter_rows()) == split
+    # The ordinary cache is found as before, and the same one is found again.
+    assert make().ready(48) == whole
+    assert make(leave_out="hospital0").prepare().cache == path
+    assert make(leave_out="hospital0", cache=str(whole)).ready(48) == path
+    assert make(leave_out="hospital1").ready(48) not in (path, whole)
+
+
+def test_a_source_that_cannot_be_left_out_is_refused(image_folder: Folder, make: Make) -> None:
+    root = image_folder(images=24)
+    make().prepare()
+    assert "there are hospital0, hospital1" in refused(make(leave_out="hospital7"))
+    manifest = root / "manifest.csv"
+    table = pl.read_csv(manifest, infer_schema=False)
+    covid = pl.when(pl.col("label") == "covid19").then(pl.lit("cohen"))
+    table.with_columns(source=covid.otherwise("source")).write_csv(manifest)
+    make().prepare()
+    assert "no other source has training images of covid19" in refused(make(leave_out="cohen"))
+    assert make(leave_out="hospital0").ready(48).is_file()
+
+
+def test_without_an_ordinary_cache_its_command_is_named(image_folder: Folder, make: Make) -> None:
+    image_folder()
+    message = refused(make(leave_out="hospital0"))
+    assert "build it with: hideseek prepare" in message and "leave_out" not in message
+
+
+def test_a_source_of_numbers_is_a_name(image_folder: Folder, make: Make) -> None:
+    root = image_folder(images=24)
+    manifest = root / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("hospital0", "2020"))
+    make().prepare()
+    # As YAML reads it.
+    assert Cache(make(leave_out=2020).ready(48)).table["source"].to_list().count("2020") == 12
+
+
+def test_a_phantoms_source_can_be_left_out(make: Make) -> None:
+    recipe = PhantomRecipe(size=32, images=120, sources=3, carriers=("marker",))
+    settings = {"name": "phantom", "splits": None, "build": True, "inspect": False}
+    source = PhantomSource(recipe, make(**settings, leave_out="device1"))
+    table = Cache(source.ready(32)).table
+    parts = table.group_by("split").agg(pl.col("source").unique().sort())
+    held = dict(parts.iter_rows())
+    assert held["test"] == ["device1"]
+    assert held["train"] == held["val"] == ["device0", "device2"]
