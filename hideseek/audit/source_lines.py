@@ -21,27 +21,28 @@ Tests = Mapping[tuple[Cell, tuple[str, ...]], ConditionalTest]
 
 
 def floor_lines(
-    floors: Sequence[Floor], best: Floor, excess: Mapping[Cell, Sequence[Excess]]
+    floors: Sequence[Floor], best: Floor | None, excess: Mapping[Cell, Sequence[Excess]]
 ) -> list[str]:
     """Say what the metadata reach, and which networks are shown to be beyond that.
 
     Args:
-        floors: the one of guessing first.
-        best: of them.
+        floors: those that were measured.
+        best: of them, or None for guessing.
         excess: of each cell over the best.
 
     Returns:
         Sentences.
     """
-    given = ", ".join(best.columns)
-    if best is floors[0]:
+    accuracy = next(iter(excess.values()))[0].floor.value
+    if best is None:
         lines = [
-            "the metadata tell no more of the label than guessing does, so guessing is the floor: "
-            f"accuracy {best.accuracy:.3f} on the {best.n} test images"
+            "metadata tell no more of these test images than guessing does, so guessing is the "
+            f"floor: accuracy {accuracy:.3f}"
         ]
     else:
+        given = ", ".join(best.columns)
         lines = [
-            f"without a look at any pixel, {given} give an accuracy of {best.accuracy:.3f} on the "
+            f"without a look at any pixel, {given} give an accuracy of {accuracy:.3f} on the "
             f"same {best.n} test images; a network that is not beyond that may have read no more"
         ]
     lines += [

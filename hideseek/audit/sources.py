@@ -9,7 +9,7 @@ floor and the views need the cache, and are listed as not available where it is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,39 +18,21 @@ import polars as pl
 
 from hideseek.audit.cached import cache_of, described_rows
 from hideseek.audit.conditional import ConditionalTest, conditional_test
-from hideseek.audit.excess import Counts, Excess, excess_over_floor, excess_table
-from hideseek.audit.grid import Grid, Integers
+from hideseek.audit.excess import (
+    Counts,
+    Excess,
+    excess_over_floor,
+    excess_table,
+)
+from hideseek.audit.floors import FloorsOnTest, floors_on_test
+from hideseek.audit.grid import Grid
 from hideseek.audit.section import Section
 from hideseek.audit.source_lines import Cell, Pairs, Tests, floor_lines, pair_lines, within_lines
 from hideseek.audit.strata import separate_within, strata_table
-from hideseek.data.floor import (
-    Floor,
-    cell_floor,
-    headline,
-    model_floor,
-    usable_columns,
-)
-from hideseek.data.floor_models import Boosting, CellMajority, predicted
+from hideseek.data.floor import Floor
 from hideseek.errors import UserError
 
-ALL, GUESSING = "all columns", "nothing"
-
-
-@dataclass(frozen=True)
-class FloorsOnTest:
-    """Metadata floors on the test images of a sweep.
-
-    Attributes:
-        floors: of nothing, which guesses one class; of source, of source and view, of all columns:
-            those that the rows allow.
-        best: that does best in cross-validation by patient among training rows, so that the test
-            images have no say. Columns that tell nothing lose to guessing.
-        predictions: class numbers of the best floor for the images of the grid [N].
-    """
-
-    floors: tuple[Floor, ...]
-    best: Floor
-    predictions: Integers
+GUESSING = "guessing"
 
 
 def sources_section(sweep: Path, grid: Grid, counts: Counts) -> Section:
@@ -128,42 +110,6 @@ def rows_of(sweep: Path, grid: Grid) -> pl.DataFrame:
     raise UserError(reasons[0])
 
 
-def floors_on_test(rows: pl.DataFrame, grid: Grid) -> FloorsOnTest:
-    """Fit the floors on training and validation rows and judge them on the sweep's test images.
-
-    Args:
-        rows: of all splits, text columns.
-        grid: of the sweep.
-
-    Returns:
-        The floors.
-
-    Raises:
-        UserError: there is no training row.
-    """
-    rows = rows.with_columns(pl.lit("").alias(GUESSING))
-    labelled = rows.filter(pl.col("label").is_in(list(grid.classes)))
-    train = labelled.filter(pl.col("split").is_in(["train", "val"]))
-    test = grid.images.select("image_id").join(
-        rows, on="image_id", how="left", maintain_order="left"
-    )
-    if train.is_empty():
-        raise UserError("the cache has no training rows to fit a metadata floor on")
-    columns = usable_columns(train)
-    floors = [cell_floor(train, test, [GUESSING], grid.classes)]
-    for names in (("source",), ("source", "view")):
-        if set(names) <= set(columns):
-            floors.append(cell_floor(train, test, names, grid.classes))
-    if columns and columns != ["source"]:
-        floors.append(model_floor(train, test, columns, grid.classes, ALL))
-    best = headline(floors)
-    # The floor keeps no predictions, so the best one is fitted once more.
-    model = Boosting(best.columns) if best.name == ALL else CellMajority(best.columns)
-    place = {name: number for number, name in enumerate(grid.classes)}
-    model.fit(train, np.array([place[name] for name in train["label"]], np.intp), len(place))
-    return FloorsOnTest(tuple(floors), best, predicted(model.scores(test)).astype(np.int64))
-
-
 def averaged(grid: Grid, rows: pl.DataFrame | None) -> dict[Cell, pl.DataFrame]:
     """Average the seeds of each cell in probability.
 
@@ -217,7 +163,7 @@ def _content(
     return {
         "sources": grid.images.get_column("source").value_counts(sort=True).to_dicts(),
         "floors": [] if floors is None else [asdict(each) for each in floors.floors],
-        "best_floor": None if floors is None else floors.best.name,
+        "best_floor": None if floors is None else _name(floors.best),
         "excess": [
             {**_named(cell), **asdict(each)} for cell, found in excess.items() for each in found
         ],
@@ -238,6 +184,10 @@ def _content(
         ],
         "not_available": dict(lacking),
     }  # fmt: skip
+
+
+def _name(best: Floor | None) -> str:
+    return GUESSING if best is None else best.name
 
 
 def _named(cell: Cell) -> dict[str, str]:
@@ -269,7 +219,7 @@ def _tables(
             ],
         )  # fmt: skip
         tables["excess"] = pl.concat(
-            _labelled(excess_table(found), cell).with_columns(floor_of=pl.lit(floors.best.name))
+            _labelled(excess_table(found), cell).with_columns(floor_of=pl.lit(_name(floors.best)))
             for cell, found in excess.items()
         )
     return tables

@@ -9,9 +9,10 @@ import pytest
 
 from hideseek.audit.bootstrap import resample_counts
 from hideseek.audit.cached import cache_of, described_rows
+from hideseek.audit.floors import floors_on_test
 from hideseek.audit.grid import Grid, read_grid
 from hideseek.audit.section import Section
-from hideseek.audit.sources import averaged, floors_on_test, sources_section
+from hideseek.audit.sources import averaged, sources_section
 from hideseek.data.cache import Cache, CacheRecipe, Entry, write_cache
 from hideseek.errors import UserError
 from tests.audit import sweep_folder
@@ -38,6 +39,10 @@ def rows() -> list[dict[str, str]]:
     return found
 
 
+def judged_rows() -> pl.DataFrame:
+    return pl.DataFrame(rows()).filter(pl.col("split") == "test")
+
+
 def one_hot(labels: pl.Series) -> np.ndarray:
     """Certain and right."""
     return np.stack([(labels == name).to_numpy() for name in CLASSES], axis=1) * 0.97 + 0.01
@@ -56,7 +61,7 @@ def write_sweep(folder: Path, cells: dict[str, list[np.ndarray]]) -> Path:
     cache = folder / "caches" / recipe.file_name()
     entries = [Entry(blank, blank.astype(bool), row) for row in rows()]
     write_cache(cache, recipe, entries, len(entries))
-    test = pl.DataFrame(rows()).filter(pl.col("split") == "test")
+    test = judged_rows()
     for roi, seeds in cells.items():
         for seed, scores in enumerate(seeds):
             cell = folder / "multirun" / "sweep" / f"tiny-{roi}-s{seed}"
@@ -76,7 +81,7 @@ def write_sweep(folder: Path, cells: dict[str, list[np.ndarray]]) -> Path:
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
-    test = pl.DataFrame(rows()).filter(pl.col("split") == "test")
+    test = judged_rows()
     return write_sweep(
         tmp_path, {"original": [one_hot(test["label"])], "lungs_removed": [by_source(test)]}
     )
@@ -94,11 +99,10 @@ def test_floors_are_those_worked_out_by_hand(sweep: Path) -> None:
     grid = read_grid(sweep)
     found = floors_on_test(described_rows(cache_of(sweep, "tiny-original-s0")), grid)
     correct = {floor.name: floor.correct for floor in found.floors}
-    # Guessing and the source call every RSNA image normal; with the view 8 + 8 of 20 are right.
-    assert correct["nothing"] == 10
+    # The source calls every RSNA image normal; with the view 8 + 8 of 20 are right.
     assert correct["source"] == 20
     assert correct["source, view"] == 26
-    assert found.best.correct == 26
+    assert found.best is not None and found.best.correct == 26
     assert found.best.fitted_on == 60
     truth = pl.Series(grid.images.get_column("label"))
     called = pl.Series([CLASSES[number] for number in found.predictions])
@@ -156,7 +160,7 @@ def test_what_a_network_knows_beyond_the_source(sweep: Path) -> None:
 
 
 def test_seeds_are_averaged_in_probability(tmp_path: Path) -> None:
-    test = pl.DataFrame(rows()).filter(pl.col("split") == "test")
+    test = judged_rows()
     sure, wrong = one_hot(test["label"]), np.tile([0.2, 0.4, 0.4], (30, 1))
     sweep = write_sweep(tmp_path, {"original": [sure, wrong]})
     grid = read_grid(sweep)
@@ -185,9 +189,26 @@ def test_metadata_that_tell_nothing_leave_guessing_as_the_floor(tmp_path: Path) 
         }
     )
     found = floors_on_test(table, grid)
-    assert found.best.name == "nothing"
+    assert found.best is None
     assert (found.predictions == 0).all()
-    assert found.best.correct == 40
+    assert [floor.name for floor in found.floors] == ["source", "source, view", "all columns"]
+
+
+def test_a_floor_that_fails_on_a_new_source_is_replaced_by_guessing(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path, {"original": [by_source(judged_rows())]})
+    grid = read_grid(sweep)
+    table = pl.DataFrame(rows())
+    found = floors_on_test(table, grid)
+    assert found.best is not None
+    # In the hospital that is tested the views are used the other way round, and cohen is rsna.
+    is_test = pl.col("split") == "test"
+    swapped = pl.when(pl.col("view") == "AA").then(pl.lit("PA")).otherwise(pl.lit("AA"))
+    other = pl.when(pl.col("source") == "rsna").then(pl.lit("cohen")).otherwise(pl.lit("rsna"))
+    changed = table.with_columns(
+        view=pl.when(is_test).then(swapped).otherwise("view"),
+        source=pl.when(is_test).then(other).otherwise("source"),
+    )
+    assert floors_on_test(changed, grid).best is None
 
 
 def test_without_the_cache_what_needs_none_is_still_said(tmp_path: Path) -> None:
