@@ -54,7 +54,7 @@ from hideseek.report.tables import WIDTH
 from hideseek.roi import original
 from hideseek.seeds import stream
 
-CANNOT_TELL_STATUS = 4
+STATUS = {"lungs": 0, "outside": 3, "both": 3, "neither": 4, "cannot tell": 4}
 READ = "macro_auc"
 
 
@@ -65,7 +65,8 @@ def frozen(config: DictConfig) -> int:
         config: composed from `conf/audit.yaml`.
 
     Returns:
-        Exit status: 0, or 4 where nothing can be told.
+        Exit status, as of a sweep's audit: 0 the lungs, 3 the outside too or alone, 4 neither, or
+        nothing can be told.
 
     Raises:
         UserError: the network, its weights, the data or the settings cannot work.
@@ -103,7 +104,7 @@ def frozen(config: DictConfig) -> int:
             console.print(line)
     console.print(f"audit: {folder / 'audit.json'}", soft_wrap=True)
     words = {section.name: section.content for section in sections}
-    return CANNOT_TELL_STATUS if words["hiding"]["reading"] == "cannot tell" else 0
+    return STATUS[words["hiding"]["reading"]]
 
 
 def audit_frozen(

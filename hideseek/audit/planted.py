@@ -32,8 +32,8 @@ SETTINGS = (
 says one class only; and the head has no map to draw, so no time goes into attribution.png."""
 
 DRAWN = 5760
-"""Images that every training draws, with repeats, 12 epochs of 480: fewer images with fewer steps
-would show how networks fail to learn, where the question is what the audit says of them."""
+"""Images times epochs of every training, 12 epochs of 480: with fewer steps for fewer images one
+would see networks that have not learned, where the question is what the audit says of them."""
 
 SHOWN = (
     ("original", 0), ("lungs_isolated", 0), ("lungs_removed", 0), ("silhouette", 0),

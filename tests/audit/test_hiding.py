@@ -145,6 +145,7 @@ def test_states() -> None:
     assert judged(1.0, hidden=0.54, random=0.54) == "no room"
     assert judged(1.0, hidden=0.65, random=0.65) == "no room"  # less than a third of .5 is left
     assert judged(0.9, hidden=0.65, random=0.65) == "no more"
+    assert judged(1.0, hidden=0.80, random=0.54) == "no more"  # no room, and still costs less
     assert judged(1.0, hidden=0.50, random=0.62) == "more"  # little room, and still clear
 
 

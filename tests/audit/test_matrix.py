@@ -63,7 +63,8 @@ def write_cell(sweep: Path, cache: Path, cell: tuple[str, str, float, int, int])
     (folder / "checkpoints").mkdir(parents=True)
     torch.manual_seed(CELLS.index(cell))
     net = Tiny()
-    torch.nn.init.normal_(net.head.weight, std=2.0)  # or all images would be of one class
+    # Small weights would call all images alike, and large ones give the probabilities 0 and 1.
+    torch.nn.init.normal_(net.head.weight, std=0.3)
     card = NetworkCard(
         "classify", "tiny", "hideseek.models.tiny.Tiny", {}, SIDE, 3, "standardize", CLASSES, roi
     )
@@ -107,6 +108,8 @@ def number(section: Section, trained: str, tested: str, metric: str) -> float:
 
 def test_the_diagonal_is_what_the_cells_predicted(sweep: Path) -> None:
     grid, section = audited(sweep)
+    scores = np.stack([cell.probabilities for cell in grid.cells])
+    assert 0.01 < np.median(scores) < 0.99 and len({*scores.argmax(axis=2).ravel()}) == 3
     reproduced = section.content["reproduced"]
     assert set(reproduced) == {cell.folder for cell in grid.cells} and len(reproduced) == 6
     for facts in reproduced.values():
@@ -123,6 +126,10 @@ def test_the_diagonal_is_what_the_cells_predicted(sweep: Path) -> None:
     assert table.height == 4 * 4 * 3
     diagonal = table.filter(pl.col("diagonal") == "yes")
     assert diagonal.height == 4 * 3 and (diagonal["drop"] == 0).all()
+    assert table["drop"].abs().max() > 0.05
+    for row in table.iter_rows(named=True):
+        own = number(section, row["trained_on"], row["trained_on"], row["metric"])
+        assert row["drop"] == pytest.approx(own - row["estimate"])
     assert section.content["left_out"] == {}
     assert "out of distribution" in section.lines[0]
     json.dumps(section.content, allow_nan=False)
