@@ -20,7 +20,10 @@ from hideseek.models.tiny import Tiny
 
 MODELS = {path.stem: OmegaConf.load(path) for path in (config_folder() / "model").glob("*.yaml")}
 CLASSIFIERS = sorted(name for name, model in MODELS.items() if model.task == "classify")
-SETTINGS = [[f"model={name}"] for name in CLASSIFIERS] + [["model=vgg11", "model.net.batch_norm=0"]]
+SETTINGS = [
+    pytest.param([f"model={name}"], marks=pytest.mark.slow if "covidnet" in name else ())
+    for name in CLASSIFIERS
+] + [pytest.param(["model=vgg11", "model.net.batch_norm=0"])]
 NEEDED = {"external": ["model.net.target=torchvision.models:resnet18"]}
 CARD = NetworkCard("classify", "m", "t", {}, 32, 3, "paper", ("a", "b", "c"))
 

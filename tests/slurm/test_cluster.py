@@ -20,6 +20,8 @@ from hideseek.sweep.slurm import ENDED, SlurmExecutor, job_states
 AGAIN = "if [ -e again ]; then echo second; else touch again; echo first; sleep 300; fi"
 """Of a cell that ends by itself only where it is started a second time."""
 
+pytestmark = pytest.mark.slow  # a cluster takes seconds to start and to stop
+
 
 CELL = """
 import os, signal, time
@@ -113,7 +115,6 @@ def test_a_lone_job_with_a_time_limit_of_its_own(executor, job):
     assert collect(one, 1) == {"lone": "still running after 1 s"}
 
 
-@pytest.mark.slow
 def test_array_parallelism_holds(executor, job, tmp_path):
     one = executor(array_parallelism=1)
     one.submit([job(name, "date +%s.%N; sleep 1; date +%s.%N") for name in "abc"])
@@ -124,7 +125,6 @@ def test_array_parallelism_holds(executor, job, tmp_path):
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
 
 
-@pytest.mark.slow
 def test_one_cancelled_by_hand_leaves_the_others(executor, job):
     one = executor()
     endless, other = job("endless", "touch runs; sleep 300"), job("other", "touch runs; sleep 5")
@@ -156,7 +156,6 @@ def test_close_ends_what_runs_and_what_waits(executor, job):
     assert one.poll() == {}
 
 
-@pytest.mark.slow
 def test_a_requeued_job_runs_again(executor, job):
     one = executor()
     again = job("again", AGAIN)
@@ -174,7 +173,6 @@ def pre_empt(number: str, *signals: str) -> None:
         assert command("scancel", f"--signal={name}", number).returncode == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("signals", [["USR2"], ["TERM", "USR2"]])
 def test_a_pre_empted_job_requeues_itself(executor, job, signals):
     one = executor()
@@ -196,7 +194,6 @@ def test_the_time_limit_is_met_only_so_often(executor, job):
     assert reason == "Job not requeued because: timed-out too many times."
 
 
-@pytest.mark.slow
 def test_slurms_own_time_limit(executor, job):
     one = executor(timeout_min=1, signal_delay_s=50)
     again = job("again", AGAIN)
@@ -213,7 +210,6 @@ def test_a_task_that_dies_without_a_word(executor, job):
     assert Path(reason.partition("see ")[2]).is_file()
 
 
-@pytest.mark.slow
 def test_ranks_are_tasks(executor, job):
     one = executor(tasks_per_node=2)
     script = "echo $SLURM_PROCID $SLURM_NTASKS $SLURM_JOB_NAME $CUDA_VISIBLE_DEVICES"
@@ -261,7 +257,6 @@ def cell(folder: Path, *overrides: str) -> Job:
 CACHE = Path(tempfile.gettempdir()) / "slurm_cache"
 
 
-@pytest.mark.slow
 def test_the_ranks_of_a_real_cell_train_together(executor, tmp_path):
     tasks = cell(tmp_path / "tasks", "trainer=ddp_cpu")
     lightnings = cell(tmp_path / "lightnings", "trainer=ddp_cpu")
@@ -279,7 +274,6 @@ def test_the_ranks_of_a_real_cell_train_together(executor, tmp_path):
     assert json.loads((tasks.folder / "done.json").read_text())["roi"] == "lungs_removed"
 
 
-@pytest.mark.slow
 def test_a_pre_empted_cell_goes_on_as_if_nothing_had_been(executor, tmp_path):
     words = "trainer=ddp_cpu", "epochs=25"
     whole, broken = cell(tmp_path / "whole", *words), cell(tmp_path / "broken", *words)

@@ -18,7 +18,10 @@ pytest.importorskip("ray")
 
 from hideseek.sweep.ray import RayExecutor
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [
+    pytest.mark.slow,  # a cluster takes seconds to start and to stop
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
 
 CELL = """
 import os, signal, sys, time
@@ -119,7 +122,6 @@ def test_each_job_ends_in_its_own_way(executor, job, monkeypatch):
     assert one.running() == set()
 
 
-@pytest.mark.slow
 def test_cells_have_gpus_of_their_own(executor, job):
     one = executor(cpus_per_cell=0.5)
     script = 'echo "$CUDA_VISIBLE_DEVICES"; date +%s.%N; sleep 1; date +%s.%N'
@@ -134,7 +136,6 @@ def test_cells_have_gpus_of_their_own(executor, job):
         assert end <= start
 
 
-@pytest.mark.slow
 def test_two_cells_share_a_gpu(executor, job):
     one = executor(cpus_per_cell=0.5, devices_per_cell=0.5)
     jobs = [job(name, "echo $CUDA_VISIBLE_DEVICES; sleep 1") for name in "abcd"]
@@ -145,7 +146,6 @@ def test_two_cells_share_a_gpu(executor, job):
     assert devices == ["0", "0", "1", "1"]
 
 
-@pytest.mark.slow
 def test_a_worker_that_dies_takes_its_cell_along_and_no_other(executor, job):
     one = executor()
     cell = job("cell", f"exec {sys.executable} -c '{CELL}'")
@@ -156,7 +156,6 @@ def test_a_worker_that_dies_takes_its_cell_along_and_no_other(executor, job):
     wait_for(lambda: status(pid)[0] == "Z", "the end of the cell")
 
 
-@pytest.mark.slow
 def test_a_node_that_goes(executor, cluster, job):
     node = cluster.add_node(num_cpus=8)
     one = executor(cpus_per_cell=4, devices_per_cell=0)
@@ -169,7 +168,7 @@ def test_a_node_that_goes(executor, cluster, job):
     wait_for(lambda: status(pid)[0] == "Z", "the end of the cell")
 
 
-@pytest.mark.parametrize("how", ["", pytest.param("stubborn", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("how", ["", "stubborn"])
 def test_close_ends_what_runs_and_what_waits(executor, job, how, monkeypatch):
     one = executor(devices_per_cell=0)
     jobs = [job(name, f"exec {sys.executable} -c '{CELL}' {how}") for name in "abc"]
@@ -213,7 +212,6 @@ with ended_by_signals():
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_sweep_that_is_ended_ends_its_cells_and_its_cluster(number, tmp_path):
     words = [sys.executable, "-c", SWEEP, str(tmp_path), CELL]
