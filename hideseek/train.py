@@ -24,7 +24,6 @@ from hideseek import record, tracking, wandb_run
 from hideseek.attribution import cam_layer
 from hideseek.check import check
 from hideseek.checkpoint import NetworkCard, load_network, load_weights
-from hideseek.data.cache import Cache
 from hideseek.data.datamodule import CxrDataModule
 from hideseek.errors import UserError
 from hideseek.report.attribution import attribution_panel
@@ -66,7 +65,9 @@ def _train(folder: Path, config: DictConfig, primary: bool, started: float) -> f
     check(config)
     quieten()
     datamodule: CxrDataModule = instantiate(config.datamodule, _convert_="all")
-    recipe = Cache(datamodule.source.ready(config.image_size)).recipe
+    datamodule.setup()
+    assert datamodule.cache is not None
+    recipe = datamodule.cache.recipe
     identity = record.identity(config, recipe)
     torch.manual_seed(stream(config.seed, "initialise"))
     net, card = _network(config)

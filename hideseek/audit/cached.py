@@ -35,7 +35,10 @@ def cache_of(sweep: Path, folder: str) -> Cache:
     places = [place / named for place in (Path(), *sweep.resolve().parents)]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
-        raise UserError(f"{named} is not on this machine; prepare it, or audit where it is")
+        raise UserError(
+            f"{named}: no such cache ({named.name} is not on this machine); prepare it, or audit "
+            "in the folder that the sweep was started in"
+        )
     cache = Cache(found)
     if cache.recipe.digest() != read_done(sweep / folder).get("recipe_hash"):
         raise UserError(f"{found}: not the cache that {folder} read; build that one")

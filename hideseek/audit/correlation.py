@@ -7,31 +7,18 @@ from collections.abc import Iterator
 import polars as pl
 from scipy.stats import spearmanr
 
+from hideseek.audit.cached import described_rows
 from hideseek.audit.gates import CELL
 from hideseek.data.cache import Cache
-from hideseek.data.manifest import read_text_columns
 
 FACTORS = ("severity", "source", "view")
-
-
 CORRELATED = ("lung_enrichment", "artefact_enrichment", "border_share")
-
-
-ENERGY = "lung_enrichment"
 
 
 def factors_of(cache: Cache, image_ids: pl.Series) -> dict[str, pl.Series]:
     """Look up what the cache and the manifest beside it say of images; "" where they do not."""
-    table = cache.table
-    beside = cache.path.with_suffix(".manifest.csv")
-    if beside.is_file():
-        further = read_text_columns(beside)
-        new = [name for name in FACTORS if name in further.columns and name not in table.columns]
-        if new and "image_id" in further.columns:
-            further = further.unique("image_id", keep="first")
-            table = table.join(further.select("image_id", *new), on="image_id", how="left")
     chosen = pl.DataFrame({"image_id": image_ids}).join(
-        table, on="image_id", how="left", maintain_order="left"
+        described_rows(cache), on="image_id", how="left", maintain_order="left"
     )
     there = [name for name in FACTORS if name in chosen.columns]
     return {name: chosen.get_column(name).fill_null("") for name in there}

@@ -110,7 +110,7 @@ def attribution_section(
         same images), `attribution_gates` and `attribution_correlations`.
     """
     chosen = balanced_draw(grid.labels, images)
-    cells = [cell for cell in grid.cells if every_seed or _lowest_seed(grid, cell)]
+    cells = list(grid.cells) if every_seed else grid.lowest_seeds()
     explained: dict[str, _Explained] = {}
     left_out: dict[str, str] = {}
     bar, advance = progress("attribution", len(cells))
@@ -297,7 +297,3 @@ def _named(means: pl.DataFrame, name: dict[str, Any], group: str) -> pl.DataFram
     columns = [pl.lit(value, CELL[key]).alias(key) for key, value in name.items()]
     numbers = ("images", "no_energy", "no_lung", "defined", "mean", "low", "high")
     return means.select(*columns, pl.lit(group).alias("group"), "level", "measure", *numbers)
-
-
-def _lowest_seed(grid: Grid, cell: CellPredictions) -> bool:
-    return grid.representations(cell.model)[cell.representation][0] is cell

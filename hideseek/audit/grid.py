@@ -91,6 +91,12 @@ class Grid:
                 groups.setdefault(cell.representation, []).append(cell)
         return groups
 
+    def lowest_seeds(self) -> list[CellPredictions]:
+        """Take of each network and representation the cell with the lowest seed."""
+        return [
+            cells[0] for model in self.models() for cells in self.representations(model).values()
+        ]
+
 
 def read_grid(sweep: Path) -> Grid:
     """Read the finished cells of a sweep.

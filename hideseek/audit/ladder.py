@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from hideseek.audit.excess import Counts
 from hideseek.audit.explain import balanced_draw
-from hideseek.audit.grid import CellPredictions, Grid, Integers
+from hideseek.audit.grid import Grid, Integers
 from hideseek.audit.ladder_lines import Rung, ladder_lines, ladder_table
 from hideseek.audit.probe import Probe, probe
 from hideseek.audit.reopen import Reopened, reopen
@@ -74,7 +74,7 @@ def probe_section(
     rungs: list[Rung] = []
     left_out: dict[str, str] = {}
     described: set[str] = set()
-    for cell in _first_seeds(grid):
+    for cell in grid.lowest_seeds():
         try:
             opened = reopen(sweep, cell, grid)
             asked = _Asked.of(opened, grid, chosen, counts, images or TRAINING)
@@ -225,15 +225,6 @@ class _Asked:
         column = self.table.get_column(name).to_list()
         patients = self.table.get_column("patient_id").to_list()
         return probe(features, column, patients, self.train, self.counts)
-
-
-def _first_seeds(grid: Grid) -> list[CellPredictions]:
-    """Take the lowest seed of each model and representation."""
-    return [
-        min(cells, key=lambda cell: cell.seed)
-        for model in grid.models()
-        for cells in grid.representations(model).values()
-    ]
 
 
 def _features(

@@ -9,7 +9,6 @@ pictures are kept for the next one as far as they fit.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,18 +20,17 @@ import torch
 from torch import Tensor, nn
 
 from hideseek.audit.bootstrap import Draws, Floats, Integers, mean_draws, metric_draws
+from hideseek.audit.cached import cache_of
 from hideseek.audit.grid import CellPredictions, Grid
+from hideseek.audit.reopen import Known, drawn
 from hideseek.audit.section import Section
 from hideseek.checkpoint import NetworkCard, load_network
-from hideseek.data.cache import Cache
 from hideseek.data.datamodule import CxrDataModule, RepresentationDataset
 from hideseek.data.sampler import Draw
 from hideseek.errors import UserError
 from hideseek.fill import FILLS, Image, Mask
 from hideseek.roi import REPRESENTATIONS, original
 from hideseek.seeds import stream
-from hideseek.sweep.runs import read_done
-from hideseek.sweep.untrusted import Fields, read_yaml
 from hideseek.tasks.evaluate import predict_classes
 
 NAME = "cross_representation"
@@ -241,16 +239,6 @@ class _View:
     draw: int
 
 
-@dataclass(frozen=True)
-class _Known:
-    """A source whose cache is there."""
-
-    path: Path
-
-    def ready(self, image_size: int) -> Path:
-        return self.path
-
-
 class _Tester:
     """Rebuilds cells and shows them the test images; keeps the pictures of one cache and size."""
 
@@ -268,7 +256,7 @@ class _Tester:
         folder = self.sweep / cell.folder
         if cell.representation not in {each.representation for each in tested}:
             raise UserError(f"this version knows no representation '{cell.representation}'")
-        cache = self._cache(folder)
+        cache = cache_of(self.sweep, cell.folder)
         net, card = load_network(folder / "checkpoints" / "best.ckpt")
         if card.task != "classify" or card.classes != self.classes:
             raise UserError(f"{folder}: its checkpoint is of other classes than its predictions")
@@ -315,22 +303,8 @@ class _Tester:
         random = tested.roi == "random_box_out" or tested.fill in ("noise", "shuffle")
         draw = 0
         if random and tested.roi == cell.roi == "random_box_out":
-            path = self.sweep / cell.folder / "config.yaml"
-            roi = Fields(read_yaml(path.read_text(), str(path)), str(path)).below("roi")
-            draw = int(roi.number("draw") or 0) if "draw" in roi else 0
+            draw = drawn(self.sweep / cell.folder)
         return _View(tested.roi, tested.fill, tested.margin, cell.seed if random else 0, draw)
-
-    def _cache(self, folder: Path) -> Cache:
-        """Open the cache that a cell read, whether or not this is the folder it ran in."""
-        try:
-            named = str(json.loads((folder / "provenance.json").read_text())["cache"])
-        except (OSError, ValueError, KeyError, TypeError):
-            raise UserError(f"{folder}/provenance.json does not name the cell's cache") from None
-        places = (place / named for place in (Path(), *self.sweep.resolve().parents))
-        cache = Cache(next((place for place in places if place.is_file()), Path(named)))
-        if cache.recipe.digest() != read_done(folder).get("recipe_hash"):
-            raise UserError(f"{cache.path}: not the cache that {folder.name} read")
-        return cache
 
 
 def _maker(view: _View, cache: Path, size: int) -> Callable[..., Image]:
@@ -340,6 +314,6 @@ def _maker(view: _View, cache: Path, size: int) -> Callable[..., Image]:
         return partial(make, draw=view.draw)
     if view.roi != "fixed_box_out":
         return make
-    module = CxrDataModule(_Known(cache), make, None, size, batch_size=BATCH, seed=0)
+    module = CxrDataModule(Known(cache), make, None, size, batch_size=BATCH, seed=0)
     module.setup()
     return module.roi

@@ -6,7 +6,6 @@ representations, numbers, the path of the cache, whose recipe has to be the one 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,13 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from hideseek.attribution import cam_layer
+from hideseek.audit.cached import cache_of
 from hideseek.audit.grid import CellPredictions, Grid
 from hideseek.checkpoint import NetworkCard, load_network
 from hideseek.data.datamodule import CxrDataModule, RepresentationDataset
 from hideseek.data.sampler import Draw
 from hideseek.errors import UserError
 from hideseek.roi import REPRESENTATIONS
-from hideseek.sweep.runs import read_done
 from hideseek.sweep.untrusted import Fields, read_yaml
 
 BATCH = 8
@@ -90,7 +89,7 @@ def reopen(sweep: Path, cell: CellPredictions, grid: Grid) -> Reopened:
     layer = cam_layer(net, card)
     # The data module scales the rectangle of fixed_box_out and checks that the cache fits.
     data = CxrDataModule(
-        _Found(_cache_path(sweep, folder)),
+        Known(cache_of(sweep, cell.folder).path),
         _representation(folder, cell),
         None,
         card.image_size,
@@ -100,8 +99,6 @@ def reopen(sweep: Path, cell: CellPredictions, grid: Grid) -> Reopened:
     )
     data.setup()
     assert data.cache is not None
-    if data.cache.recipe.digest() != read_done(folder).get("recipe_hash"):
-        raise UserError(f"{data.cache.path}: not the cache that {cell.folder} read; build that one")
     places = {name: row for row, name in enumerate(data.cache.table.get_column("image_id"))}
     names = grid.images.get_column("image_id")
     if lacking := [name for name in names if name not in places]:
@@ -110,38 +107,39 @@ def reopen(sweep: Path, cell: CellPredictions, grid: Grid) -> Reopened:
 
 
 @dataclass(frozen=True)
-class _Found:
+class Known:
     """A source whose cache is there."""
 
     cache: Path
 
     def ready(self, image_size: int) -> Path:
+        """Return it, whatever its size."""
         return self.cache
 
 
-def _cache_path(sweep: Path, folder: Path) -> Path:
-    where = folder / "provenance.json"
+def drawn(folder: Path) -> int:
+    """Read which of the random boxes a cell of `random_box_out` was trained with.
+
+    Args:
+        folder: of the cell.
+
+    Returns:
+        `roi.draw` of its config.yaml, of which no more is read.
+
+    Raises:
+        UserError: the file does not tell.
+    """
+    where = folder / "config.yaml"
     try:
-        stored = Path(json.loads(where.read_text())["cache"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{where}: names no cache; run the cell again") from None
-    # Relative to the folder that the sweep was started in, which is one of those above it.
-    for place in (Path(), *sweep.resolve().parents):
-        if (place / stored).is_file():
-            return place / stored
-    raise UserError(f"{stored}: no such cache; audit in the folder that the sweep was started in")
+        config = Fields(read_yaml(where.read_text(), str(where)), str(where))
+    except (OSError, ValueError):
+        raise UserError(f"{where}: not readable, so the random boxes are unknown") from None
+    return int(config.below("roi").number("draw") or 0)
 
 
 def _representation(folder: Path, cell: CellPredictions) -> Callable[..., Any]:
     if cell.roi not in REPRESENTATIONS:
         raise UserError(f"{folder}: roi={cell.roi!r} is unknown to this version")
-    further: dict[str, Any] = {}
-    if cell.roi == "random_box_out":
-        where = folder / "config.yaml"
-        try:
-            config = Fields(read_yaml(where.read_text(), str(where)), str(where))
-        except (OSError, ValueError):
-            raise UserError(f"{where}: not readable, so the random boxes are unknown") from None
-        further["draw"] = int(config.below("roi").number("draw") or 0)
+    further = {"draw": drawn(folder)} if cell.roi == "random_box_out" else {}
     fill = cell.fill or "black"
     return partial(REPRESENTATIONS[cell.roi], fill=fill, margin=cell.margin, **further)

@@ -140,7 +140,8 @@ class CxrDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Build what is missing; Lightning calls it in one process."""
-        self.source.ready(self.image_size)
+        if self.cache is None:
+            self.source.ready(self.image_size)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the cache and check it.
