@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
@@ -26,7 +26,7 @@ from hideseek.errors import UserError
 from hideseek.report.tables import WIDTH
 from hideseek.sweep.cells import quoted
 from hideseek.sweep.comparison import compare, comparison_table, seed_noise, summary
-from hideseek.sweep.reuse import cell_recipe
+from hideseek.sweep.reuse import cell_recipe, data_key
 from hideseek.sweep.sheet import FILE, Outcome, Sheet, code_hash, completed, read_sheet
 from hideseek.sweep.trust import is_local, key_of, masked, parser, safe_overrides
 from hideseek.sweep.untrusted import shown
@@ -228,8 +228,7 @@ def _check_data(
     for cell, config in zip(sheet.cells, configs, strict=True):
         if cell.outcome is None:
             continue
-        data = f"{config.image_size} {OmegaConf.to_yaml(config.data, resolve=True)}"
-        key = data, cell.outcome.manifest_hash, cell.outcome.recipe_hash
+        key = data_key(config), cell.outcome.manifest_hash, cell.outcome.recipe_hash
         if key not in checked:
             checked.add(key)
             _compare_data(cell.folder, cell.outcome, cell_recipe(config), allowed, console)

@@ -57,7 +57,7 @@ def recipe_hashes(cells: Sequence[Cell]) -> list[str | None]:
     known: dict[str, str | UserError] = {}
     keys = []
     for cell in cells:
-        key = f"{cell.config.image_size} {OmegaConf.to_yaml(cell.config.data, resolve=True)}"
+        key = data_key(cell.config)
         keys.append(key)
         if key not in known:
             try:
@@ -175,6 +175,11 @@ def failure(folder: Path) -> str | None:
     """Return why a cell says that it failed, if it says so."""
     reason = _read_json(folder / "failed.json").get("reason")
     return None if reason is None else str(reason)
+
+
+def data_key(config: DictConfig) -> str:
+    """Name the data of a cell: cells with the same key read the same cache."""
+    return f"{config.image_size} {OmegaConf.to_yaml(config.data, resolve=True)}"
 
 
 def cell_recipe(config: DictConfig) -> CacheRecipe:
