@@ -132,7 +132,11 @@ class CxrDataModule(LightningDataModule):
             classes: names in the order of a network's outputs; checked against the cache's.
         """
         super().__init__()
-        self.source, self.roi, self.augment = source, roi, augment
+        # Hydra's own partial checks its policy again on every call: ten times the work of hiding.
+        if isinstance(roi, partial):
+            roi = partial(roi.func, *roi.args, **roi.keywords)
+        self.roi = roi
+        self.source, self.augment = source, augment
         self.image_size, self.batch_size, self.seed = image_size, batch_size, seed
         self.sampling, self.selection, self.workers = sampling, selection, workers
         self.task, self.classes = task, classes
