@@ -15,6 +15,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
+from threadpoolctl import threadpool_limits
 
 NUMERIC = 0.9
 """Share of a column's values that must be numbers for it to be taken as numeric."""
@@ -99,12 +100,14 @@ class Boosting:
             make_column_transformer((encoder, text), remainder="passthrough"),
             boosting if several else DummyClassifier(),
         )
-        self.pipeline.fit(self._array(rows), labels)
+        with _one_thread():
+            self.pipeline.fit(self._array(rows), labels)
 
     def scores(self, rows: pl.DataFrame) -> Scores:
         """Give the probabilities of the classes, [rows, classes]; rows sum to 1."""
         scores = np.zeros((rows.height, self.classes))
-        scores[:, self.pipeline.classes_] = self.pipeline.predict_proba(self._array(rows))
+        with _one_thread():
+            scores[:, self.pipeline.classes_] = self.pipeline.predict_proba(self._array(rows))
         return scores
 
     def _array(self, rows: pl.DataFrame) -> npt.NDArray[np.object_]:
@@ -115,6 +118,12 @@ class Boosting:
             for name in self.columns
         ]
         return np.stack([column.astype(object) for column in columns], axis=1)
+
+
+def _one_thread() -> threadpool_limits:
+    # A few hundred rows need no more, and threads that wait by spinning stand still for minutes
+    # where other processes hold the processors.
+    return threadpool_limits(1, user_api="openmp")
 
 
 def _numbers(column: pl.Series) -> Scores:
