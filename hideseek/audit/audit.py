@@ -18,6 +18,7 @@ import polars as pl
 from hideseek import __version__
 from hideseek.audit.bootstrap import Draws, mean_draws, metric_draws, resample_counts
 from hideseek.audit.grid import CellPredictions, Grid
+from hideseek.audit.margins import margins_section
 from hideseek.audit.paired import (
     Comparison,
     compare,
@@ -104,7 +105,7 @@ def audit_grid(grid: Grid, settings: Settings, counts: Counts) -> Audit:
         counts: as `resamples_of` draws them.
 
     Returns:
-        The audit without sections.
+        The audit; of the sections only `margins`, which needs nothing but the predictions.
     """
     scores: dict[tuple[str, str], dict[str, Draws]] = {}
     seeds: dict[tuple[str, str], int] = {}
@@ -133,6 +134,7 @@ def audit_grid(grid: Grid, settings: Settings, counts: Counts) -> Audit:
         _metrics_table(scores, seeds),
         _comparisons_table(grid, settings, counts),
         tuple(verdicts),
+        () if (margins := margins_section(grid, scores)) is None else (margins,),
     )
 
 

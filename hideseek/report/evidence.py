@@ -1,0 +1,74 @@
+"""What a report is written from: the files of an audited sweep, read once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from hideseek.audit.audit import FORMAT
+from hideseek.errors import UserError
+from hideseek.sweep.runs import read_done
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """An audited sweep.
+
+    Attributes:
+        sweep: its folder.
+        audit: content of audit.json; see docs/audit.md.
+        tables: audit/NAME.csv by NAME, for example "metrics" and "comparisons"; a part that was not
+            asked for has none.
+        results: results.csv, one row per finished cell.
+        cells: folders of the finished cells, by name.
+    """
+
+    sweep: Path
+    audit: Mapping[str, Any]
+    tables: Mapping[str, pl.DataFrame]
+    results: pl.DataFrame
+    cells: tuple[Path, ...]
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """Return a further part of the audit, empty if it was not asked for or left out."""
+        content: Mapping[str, Any] = self.audit.get("sections", {}).get(name) or {}
+        return {} if "left_out" in content else content
+
+    def table(self, name: str) -> pl.DataFrame:
+        """Return a table of the audit, without rows if it is not there."""
+        return self.tables.get(name, pl.DataFrame())
+
+
+def read_evidence(sweep: Path) -> Evidence:
+    """Read an audited sweep.
+
+    Args:
+        sweep: its folder.
+
+    Returns:
+        What is there.
+
+    Raises:
+        UserError: there is no audit of this version's format, or a file cannot be read.
+    """
+    path = sweep / "audit" / "audit.json"
+    again = f"run hideseek audit {sweep} parts=all"
+    try:
+        audit = json.loads(path.read_text())
+        if not isinstance(audit, dict) or audit.get("format") != FORMAT:
+            raise UserError(f"{path}: not format {FORMAT}; {again}")
+        tables = {file.stem: pl.read_csv(file) for file in sorted(path.parent.glob("*.csv"))}
+        results = pl.read_csv(sweep / "results.csv")
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename}: not there; {again}") from None
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"{path.parent}: cannot be read ({error}); {again}") from None
+    cells = tuple(
+        sorted(done.parent for done in sweep.glob("*/done.json") if read_done(done.parent))
+    )
+    return Evidence(sweep, audit, tables, results, cells)
