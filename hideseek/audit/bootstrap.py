@@ -165,7 +165,7 @@ def metric_draws(
     if not np.isfinite(probabilities).all():
         raise ValueError("a probability is not finite")
     sums = _summands(labels, predictions, probabilities)
-    rankings = [_ranking(labels == k, probabilities[:, k]) for k in range(len(classes))]
+    rankings = [ranking(labels == k, probabilities[:, k]) for k in range(len(classes))]
     weights = np.concatenate([np.ones((1, images), dtype=counts.dtype), counts])
     blocks = [
         _metrics(weights[start : start + BLOCK].T.astype(np.float64), sums, rankings, classes)
@@ -219,8 +219,17 @@ def _summands(labels: Integers, predictions: Integers, probabilities: Floats) ->
     return np.concatenate([confusion, gaps, distance], axis=1)
 
 
-def _ranking(positive: npt.NDArray[np.bool_], scores: Floats) -> Ranking:
-    """Sort the negatives once; count for each positive those below and those not above."""
+def ranking(positive: npt.NDArray[np.bool_], scores: Floats) -> Ranking:
+    """Sort the negatives once; count for each positive those below and those not above.
+
+    Args:
+        positive: bool [N].
+        scores: float64 [N], higher for the positive class.
+
+    Returns:
+        Rows of the positives, rows of the negatives by score, and for each positive the number of
+        negatives below it and of those not above it.
+    """
     negatives, positives = np.flatnonzero(~positive), np.flatnonzero(positive)
     negatives = negatives[np.argsort(scores[negatives], kind="stable")]
     below = np.searchsorted(scores[negatives], scores[positives], side="left")
@@ -239,7 +248,7 @@ def _metrics(
     hits = np.einsum("kkb->kb", confusion)
     true, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     sensitivity, ppv = _divide(hits, true), _divide(hits, predicted)
-    auc = np.stack([_auc(weights, ranking) for ranking in rankings])
+    auc = np.stack([weighted_auc(weights, ranking) for ranking in rankings])
     return {
         "accuracy": _divide(hits.sum(axis=0), images),
         "balanced_accuracy": _mean(sensitivity),
@@ -253,8 +262,16 @@ def _metrics(
     }
 
 
-def _auc(weights: Floats, ranking: Ranking) -> Floats:
-    """Compute the weighted Mann-Whitney statistic; a tie is half a win."""
+def weighted_auc(weights: Floats, ranking: Ranking) -> Floats:
+    """Compute the area under the ROC curve, the weighted Mann-Whitney statistic.
+
+    Args:
+        weights: of each image in each resample [N, B].
+        ranking: as `ranking` gives it.
+
+    Returns:
+        float64 [B] in 0..1, a tie counting half; NaN where a class has no weight.
+    """
     positives, negatives, below, not_above = ranking
     lost = np.zeros((len(negatives) + 1, weights.shape[1]))
     np.cumsum(weights[negatives], axis=0, out=lost[1:])

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from hideseek.audit.bootstrap import ranking, weighted_auc
 from hideseek.audit.excess import Counts, Estimate, Values, divide, estimate, weight_blocks
 from hideseek.data.confounding import FEW
 from hideseek.errors import UserError
@@ -235,19 +236,16 @@ def separations(
         float64 [1 + R, 4]: the AUC, a tie counting half, accuracy, balanced accuracy, and the
         weight n_a n_b / (n_a + n_b). All are NaN where a class is absent, and the weight 0.
     """
-    a, b = np.flatnonzero(positive), np.flatnonzero(~positive)
-    b = b[np.argsort(score[b], kind="stable")]
-    lower, upto = (np.searchsorted(score[b], score[a], side) for side in ("left", "right"))
+    ranked = ranking(positive, score)
+    a, b = ranked[:2]
     right = np.where(score == 0.5, 0.5, (score > 0.5) == positive)
     results = []
     for weights in weight_blocks(counts, len(score)):
         of_a, of_b = weights.T[a], weights.T[b]
-        beaten = np.zeros((len(b) + 1, len(weights)))
-        np.cumsum(of_b, axis=0, out=beaten[1:])
-        ahead = np.einsum("ar,ar->r", of_a, beaten[lower] + beaten[upto]) / 2
-        n_a, n_b, hits_a, hits_b = of_a.sum(axis=0), beaten[-1], right[a] @ of_a, right[b] @ of_b
+        n_a, n_b = of_a.sum(axis=0), of_b.sum(axis=0)
+        hits_a, hits_b = right[a] @ of_a, right[b] @ of_b
         both = np.where(n_a * n_b > 0, n_a + n_b, 0.0)
-        auc, accuracy = divide(ahead, n_a * n_b), divide(hits_a + hits_b, both)
+        auc, accuracy = weighted_auc(weights.T, ranked), divide(hits_a + hits_b, both)
         balanced = (divide(hits_a, n_a) + divide(hits_b, n_b)) / 2
         pooling = np.nan_to_num(divide(n_a * n_b, both))
         results.append(np.stack([auc, accuracy, balanced, pooling], axis=1))
