@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from hideseek.audit import matrix
+from hideseek.audit import matrix, tester
 from hideseek.audit.bootstrap import resample_counts
 from hideseek.audit.grid import CellPredictions, Grid
 from hideseek.checkpoint import NetworkCard, load_network, save_network
@@ -75,7 +75,7 @@ def forward_passes(folder: Path, grid: Grid) -> float:
     """Time what cannot be saved: each network on pictures that are there already."""
     cache = Cache(next(folder.glob("*.h5")))
     stack = torch.from_numpy(np.stack([cache[row][0] for row in range(len(cache))])).unsqueeze(1)
-    batches = stack.split(matrix.BATCH)
+    batches = stack.split(tester.BATCH)
     seconds = 0.0
     for cell in grid.cells:
         net, card = load_network(folder / cell.folder / "checkpoints/best.ckpt")

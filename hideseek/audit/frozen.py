@@ -15,9 +15,9 @@ import numpy as np
 import polars as pl
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
-from torch import Tensor, nn
+from torch import nn
 
 from hideseek import __version__
 from hideseek.audit.bootstrap import (
@@ -37,17 +37,16 @@ from hideseek.audit.hiding import (
     plan,
     reading,
 )
-from hideseek.audit.matrix import pictures, predict
+from hideseek.audit.network import check_outputs, network_of
 from hideseek.audit.section import Section
 from hideseek.audit.strata import separate_within, strata_table
-from hideseek.checkpoint import NetworkCard, load_network, weights_hash
+from hideseek.audit.tester import pictures, predict
+from hideseek.checkpoint import NetworkCard, weights_hash
 from hideseek.data.cache import Cache
 from hideseek.data.datamodule import RepresentationDataset
-from hideseek.data.source import NAME, Source
+from hideseek.data.source import Source
 from hideseek.errors import UserError
 from hideseek.fill import Image, Mask
-from hideseek.models.inputs import NORMALIZATIONS, normalize
-from hideseek.models.weights import fit_state, load_state
 from hideseek.progress import progress
 from hideseek.record import write_json
 from hideseek.report.tables import WIDTH
@@ -78,7 +77,7 @@ def frozen(config: DictConfig) -> int:
         tolerance=config.hiding.tolerance,
         seed=config.seed,
     )
-    net, card, name, weights = _network(config)
+    net, card, name, weights = network_of(config)
     source: Source = instantiate(config.data, _convert_="all")
     cache = Cache(source.ready(card.image_size))
     device = config.device
@@ -136,7 +135,7 @@ def audit_frozen(
     """
     settings = settings or HidingSettings()
     rows, labels = _images(cache, card, splits)
-    _check_outputs(net, card, device)
+    check_outputs(net, card, device)
     hides = plan(settings)
 
     def make(image: Image, mask: Mask, key: int) -> list[Image]:
@@ -181,60 +180,6 @@ def audit_frozen(
     return tuple(sections)
 
 
-def _network(config: DictConfig) -> tuple[nn.Module, NetworkCard, str, Path | None]:
-    """Build the network; give its card, the name of the audit and the file of the weights."""
-    if config.checkpoint is not None:
-        path = Path(config.checkpoint)
-        net, card = load_network(path)
-        if card.task != "classify":
-            raise UserError(f"{path}: a network of the task '{card.task}'; name a classifier")
-        cell = path.parent.parent.name if path.parent.name == "checkpoints" else path.stem
-        return net, card, _name(config.name or cell), path
-    model = config.model
-    if model.task != "classify":
-        raise UserError("audit: this model is no classifier; choose another model=")
-    if OmegaConf.is_missing(model.net, "target"):
-        raise UserError(
-            "audit: no network is named; give a sweep's folder, checkpoint=CELL/checkpoints/"
-            "best.ckpt, model=alexnet weights=FILE, or model.net.target=package.module:function "
-            "weights=FILE"
-        )
-    given_file = None if config.weights in (None, "none") else Path(config.weights)
-    external = str(model.net["_target_"]).endswith(".external")
-    if given_file is None and not external:
-        raise UserError("audit: an untrained network reads nothing; give weights=FILE")
-    if given_file is not None and not given_file.is_file():
-        raise UserError(f"weights={given_file}: no such file")
-    takes_weights = "weights" in model.net
-    given = {"weights": given_file and str(given_file)} if takes_weights else {}
-    net = instantiate(model.net, **given, _convert_="all")
-    if given_file is not None and not takes_weights:
-        fit_state(net, load_state(given_file), str(given_file))
-    if config.normalize not in NORMALIZATIONS:
-        raise UserError(f"normalize={config.normalize}: choose from {', '.join(NORMALIZATIONS)}")
-    arguments = OmegaConf.to_container(model.net, resolve=False)
-    assert isinstance(arguments, dict)
-    target = str(arguments.pop("_target_"))
-    name = str(model.net.target if external else target).replace(":", ".").rpartition(".")[2]
-    card = NetworkCard(
-        task="classify",
-        model=name,
-        target=target,
-        arguments={str(key): value for key, value in {**arguments, **given}.items()},
-        image_size=config.image_size,
-        channels=model.channels,
-        normalize=config.normalize,
-        classes=tuple(config.task.classes),
-    )
-    return net.float().eval(), card, _name(config.name or name), given_file
-
-
-def _name(name: str) -> str:
-    if not NAME.fullmatch(name):
-        raise UserError(f"name={name!r}: give letters, digits, '.', '_' and '-' only")
-    return name
-
-
 def _images(cache: Cache, card: NetworkCard, splits: Sequence[str]) -> tuple[list[int], Integers]:
     """Find the images to show, and their classes as the network counts them."""
     if cache.recipe.size < card.image_size:
@@ -251,27 +196,6 @@ def _images(cache: Cache, card: NetworkCard, splits: Sequence[str]) -> tuple[lis
             f"network's are {', '.join(card.classes)}; two or more have to be the same"
         )
     return rows.tolist(), np.array([card.classes.index(name) for name in names])
-
-
-def _check_outputs(net: nn.Module, card: NetworkCard, device: str | torch.device) -> None:
-    """Show the network two black images before hours of others."""
-    side, classes = card.image_size, len(card.classes)
-    black = torch.zeros((2, 1, side, side), dtype=torch.uint8, device=device)
-    try:
-        with torch.inference_mode():
-            found = net.to(device)(normalize(black, card.normalize, card.channels))
-    except Exception as error:  # somebody's own network
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"{card.model}: fails on images [2, {card.channels}, {side}, {side}] ({reason}); "
-            "give image_size and model.channels as the network wants them"
-        ) from error
-    shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
-    if shape != [2, classes]:
-        raise UserError(
-            f"{card.model}: returns {shape} for two images, and logits [2, {classes}] are needed "
-            f"for task.classes=[{','.join(card.classes)}]; name a function that returns them"
-        )
 
 
 def _predictions(table: pl.DataFrame, classes: Sequence[str], scores: Floats) -> pl.DataFrame:
