@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger, WandbLogger
 
 from hideseek.config import plain
+from hideseek.sweep.trust import without_secrets
 
 if TYPE_CHECKING:
     from wandb import Artifact, Settings
@@ -37,7 +38,6 @@ INIT_SECONDS = 30
 FINISH_SECONDS = 40
 """How long the end of a cell may wait for uploads; W&B may wait 20 s more before it."""
 
-SECRET = re.compile("key|token|secret|password", re.IGNORECASE)
 HASHES = ("config_hash", "recipe_hash", "manifest_hash", "segmenter_hash", "version")
 
 
@@ -202,7 +202,7 @@ def run_config(config: DictConfig, hashes: Mapping[str, str]) -> dict[str, Any]:
         Dictionaries, lists, texts and numbers; "***" wherever a key speaks of a key, token, secret
         or password.
     """
-    return {**_masked(plain(config)), **hashes}
+    return {**without_secrets(plain(config)), **hashes}
 
 
 def announce(
@@ -264,12 +264,6 @@ def _settings() -> Settings:
         disable_git=True,
         disable_code=True,
     )
-
-
-def _masked(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, dict):
-        return {k: "***" if SECRET.search(str(k)) else _masked(v) for k, v in value.items()}
-    return [_masked(item) for item in value] if isinstance(value, list) else value
 
 
 def _log_confusion(logger: CellLogger, classes: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -114,8 +114,7 @@ def run_logged(
     command: Sequence[str],
     log: Path,
     timeout: float | None,
-    tick: Callable[[], None],
-    seconds_between_ticks: float = 0.5,
+    look_every: float = 0.5,
 ) -> str | None:
     """Run a command to its end with its output in a file.
 
@@ -123,8 +122,7 @@ def run_logged(
         command: program and arguments.
         log: written on.
         timeout: seconds after which the whole process group is killed; None for no limit.
-        tick: called while waiting.
-        seconds_between_ticks: how often.
+        look_every: seconds between looks at the clock.
 
     Returns:
         None if it ended well, else why not, in a few words.
@@ -132,9 +130,8 @@ def run_logged(
     child = Child(command, log, clean_environment(os.environ), timeout)
     try:
         while not child.ended():
-            tick()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                child.process.wait(seconds_between_ticks)
+                child.process.wait(look_every)
     finally:
         stop([child])
     return child.reason()

@@ -181,7 +181,7 @@ def run_cell(job: Job, here: Path, timeout: float | None) -> str | None:
         del os.environ[name]
     path = job.folder / "log.txt"
     path.touch()
-    return run_logged(job.command, path, timeout, lambda: None)
+    return run_logged(job.command, path, timeout)
 
 
 def _reach(address: str) -> None:

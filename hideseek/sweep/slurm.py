@@ -198,7 +198,7 @@ class CellOnNode:
         path = self.job.folder / (f"log-rank{rank}.txt" if rank else "log.txt")
         reason: str | None
         try:
-            reason = run_logged((*SHIELDED, *self.job.command), path, self.timeout, lambda: None)
+            reason = run_logged((*SHIELDED, *self.job.command), path, self.timeout)
         except Exception as error:  # submitit's, where it may not requeue once more, or a full disk
             reason = str(error)
         deadline = time.monotonic() + PATIENCE

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from functools import cache
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, QuotedString
@@ -69,7 +70,7 @@ def masked(override: str) -> str:
     return f"{head}='{HIDDEN}'" if secret else override
 
 
-def without_secrets(value: object, key: str = "") -> object:
+def without_secrets(value: Any, key: str = "") -> Any:  # noqa: ANN401
     """Hide the values of keys that sound like secrets, however deep.
 
     Args:
@@ -79,10 +80,10 @@ def without_secrets(value: object, key: str = "") -> object:
     Returns:
         A copy.
     """
-    if isinstance(value, dict):
-        return {name: without_secrets(item, str(name)) for name, item in value.items()}
     if value is not None and _SECRET.search(key):
         return HIDDEN
+    if isinstance(value, dict):
+        return {name: without_secrets(item, str(name)) for name, item in value.items()}
     return [without_secrets(item) for item in value] if isinstance(value, list) else value
 
 

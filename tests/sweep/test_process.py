@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,10 +16,6 @@ from hideseek.sweep.process import clean_environment, die_with_parent, run_logge
 
 STUBBORN = """(trap '' TERM; sh -c 'echo $$ > "$0"; exec sleep 60' {pid}) & """
 """A grandchild that ignores SIGTERM (as exec keeps it) and writes its number."""
-
-
-def nothing() -> None:
-    pass
 
 
 def alive(pid: int) -> bool:
@@ -48,8 +45,8 @@ def short_grace(monkeypatch):
     monkeypatch.setattr(process, "GRACE_SECONDS", 0.3)
 
 
-def run(script: str, log: Path, timeout: float | None = 30, tick=nothing) -> str | None:
-    return run_logged(["sh", "-c", script], log, timeout, tick, seconds_between_ticks=0.05)
+def run(script: str, log: Path, timeout: float | None = 30) -> str | None:
+    return run_logged(["sh", "-c", script], log, timeout, look_every=0.05)
 
 
 def test_success_and_its_output(tmp_path):
@@ -71,12 +68,6 @@ def test_killed(tmp_path):
 
 def test_nobody_is_asked(tmp_path):
     assert run("if read line; then exit 1; fi", tmp_path / "log") is None
-
-
-def test_ticks_while_waiting(tmp_path):
-    ticks: list[int] = []
-    assert run("sleep 0.5", tmp_path / "log", tick=lambda: ticks.append(1)) is None
-    assert 2 <= len(ticks) <= 11
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -105,12 +96,13 @@ def test_no_grandchild_outlives_its_cell(end, tmp_path):
 def test_an_error_while_waiting_ends_the_group(tmp_path):
     pid = tmp_path / "pid"
 
-    def tick() -> None:
-        if pid.exists() and pid.read_text().strip():
-            raise KeyboardInterrupt
+    def interrupt() -> None:
+        number_in(pid)
+        os.kill(os.getpid(), signal.SIGINT)
 
+    threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
-        run(STUBBORN.format(pid=pid) + "sleep 60", tmp_path / "log", tick=tick)
+        run(STUBBORN.format(pid=pid) + "sleep 60", tmp_path / "log")
     grandchild = number_in(pid)
     wait_for(lambda: not alive(grandchild))
 
@@ -147,7 +139,7 @@ from pathlib import Path
 from hideseek.sweep import process
 process.GRACE_SECONDS = 0.3
 with process.ended_by_signals():
-    process.run_logged(["sh", "-c", sys.argv[1]], Path(sys.argv[2]), None, lambda: None, 0.05)
+    process.run_logged(["sh", "-c", sys.argv[1]], Path(sys.argv[2]), None, 0.05)
 """
 
 

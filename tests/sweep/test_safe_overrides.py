@@ -217,8 +217,10 @@ def test_secrets_are_hidden_however_deep():
     given = {
         "a": {"API_KEY": "x", "b": [{"password": "y", "c": 1}], "secrets": ["z"]},
         "token": None,
+        "hub_token": {"value": "w"},
     }
     assert trust.without_secrets(given) == {
         "a": {"API_KEY": "***", "b": [{"password": "***", "c": 1}], "secrets": "***"},
         "token": None,
+        "hub_token": "***",
     }
