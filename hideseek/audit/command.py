@@ -17,6 +17,7 @@ from rich.console import Console
 from hideseek.audit.audit import Counts, Settings, audit_grid, resamples_of, write_audit
 from hideseek.audit.grid import Grid, read_grid
 from hideseek.audit.section import Section
+from hideseek.audit.selection import selection_section
 from hideseek.errors import UserError
 from hideseek.report.audit import print_audit
 from hideseek.report.tables import WIDTH
@@ -43,7 +44,8 @@ def audit(sweep: Path, words: Sequence[str]) -> int:
     counts = resamples_of(grid, settings)
     found = audit_grid(grid, settings, counts)
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    sections = []
+    # At once: it reads no pixel, and a verdict should not be read without it.
+    sections = [*found.sections, selection_section(sweep, grid, counts)]
     for part in parts:
         try:
             sections.append(_section(part)(sweep, grid, counts))
@@ -72,7 +74,7 @@ def _section(part: str) -> Callable[[Path, Grid, Counts], Section]:
 
         return probe_section
     if part == "attribution":
-        from hideseek.audit.explain import attribution_section
+        from hideseek.audit.attribution import attribution_section
 
         return attribution_section
     from hideseek.audit.matrix import matrix_section

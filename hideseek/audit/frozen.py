@@ -28,6 +28,7 @@ from hideseek.audit.bootstrap import (
     metric_draws,
     resample_counts,
 )
+from hideseek.audit.frozen_maps import maps_section
 from hideseek.audit.hiding import (
     LIMITS,
     HidingSettings,
@@ -128,7 +129,7 @@ def audit_frozen(
 
     Returns:
         The sections `original` (all metrics on the images as they are, and predictions), `hiding`,
-        and `within_sources` where there are two sources or more.
+        `within_sources` where there are two sources or more, and `attribution`.
 
     Raises:
         UserError: network and images do not fit each other.
@@ -177,6 +178,7 @@ def audit_frozen(
     ]
     if table.get_column("source").n_unique() > 1:
         sections.append(_within_sources(predictions, counts, card.classes))
+    sections.append(maps_section(net, card, images, predictions, labels, rows, counts, device))
     return tuple(sections)
 
 

@@ -2,7 +2,9 @@
 
     multirun/NAME/*/{done.json, predictions.csv} -> Grid
 
-Every comparison of the audit is paired, so all cells have to have predicted the same images.
+Every comparison of the audit is paired, so all cells have to have predicted the same images. Cells
+that answer another question, because the test set chose their epoch or because their labels were
+shuffled, are set aside for the parts that ask it.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import polars as pl
 
 from hideseek.errors import UserError
 from hideseek.roi import REPRESENTATIONS
-from hideseek.sweep.runs import read_done
+from hideseek.sweep.runs import ORDINARY, Training, read_done, read_training
 
 Integers = npt.NDArray[np.int64]
 TABLE = ("image_id", "patient_id", "source", "label", "prediction")
@@ -37,6 +39,7 @@ class CellPredictions:
         folder: name of the cell.
         predictions: predicted class numbers [N].
         probabilities: float64 [N, K].
+        training: which images chose its epoch, and whether its labels were shuffled.
     """
 
     model: str
@@ -47,6 +50,7 @@ class CellPredictions:
     folder: str
     predictions: Integers
     probabilities: npt.NDArray[np.float64]
+    training: Training = ORDINARY
 
     @property
     def representation(self) -> str:
@@ -64,8 +68,11 @@ class Grid:
         classes: names in the order of their numbers.
         images: `image_id`, `patient_id`, `source`, `label`, one row an image.
         labels: true class numbers [N].
-        cells: in the order of models, representations and seeds.
+        cells: in the order of models, representations and seeds; all of a model with the same
+            choice of the epoch, by the validation set where it has such cells.
         data: hash of the cache's recipe that all cells read.
+        aside: other cells, in the same order: with shuffled labels, or whose epoch the test set
+            chose though their model has cells whose epoch the validation set did.
     """
 
     classes: tuple[str, ...]
@@ -73,6 +80,7 @@ class Grid:
     labels: Integers
     cells: tuple[CellPredictions, ...]
     data: str
+    aside: tuple[CellPredictions, ...] = ()
 
     @property
     def patients(self) -> pl.Series:
@@ -130,8 +138,24 @@ def read_grid(sweep: Path) -> Grid:
             )
         found.append(_cell(folder, done, table, classes))
     found.sort(key=_order)
+    judged, aside = _set_aside(found)
+    if not judged:
+        raise UserError(f"{sweep}: all its labels are shuffled; run the cells of true labels, too")
     numbers = _numbers(images.get_column("label"), classes)
-    return Grid(classes, images, numbers, tuple(found), data)
+    return Grid(classes, images, numbers, judged, data, aside)
+
+
+def _set_aside(
+    cells: Sequence[CellPredictions],
+) -> tuple[tuple[CellPredictions, ...], tuple[CellPredictions, ...]]:
+    """Part the cells that a verdict is of from those that answer another question."""
+    true = [cell for cell in cells if not cell.training.shuffled]
+    guarded = {cell.model for cell in true if cell.training.selection != "paper"}
+    judged = tuple(
+        cell for cell in true if cell.model not in guarded or cell.training.selection != "paper"
+    )
+    folders = {cell.folder for cell in judged}
+    return judged, tuple(cell for cell in cells if cell.folder not in folders)
 
 
 def _read(folder: Path, classes: Sequence[str]) -> pl.DataFrame:
@@ -166,6 +190,7 @@ def _cell(
         folder=folder.name,
         predictions=_numbers(table.get_column("prediction"), classes),
         probabilities=table.select(f"p_{name}" for name in classes).to_numpy(),
+        training=read_training(folder),
     )
 
 

@@ -13,6 +13,7 @@ import polars as pl
 import torch
 
 from hideseek.audit.bootstrap import Draws, Floats, Integers, mean_draws, metric_draws
+from hideseek.audit.explain import balanced_draw
 from hideseek.audit.grid import CellPredictions, Grid
 from hideseek.audit.section import Section
 from hideseek.audit.tester import Tester
@@ -49,13 +50,13 @@ def matrix_section(
         grid: what `read_grid` found there.
         counts: resamples of its images [R, N], from `resample_counts`.
         device: where the networks run.
-        images: at most so many test images, taken evenly from every class; None for all.
+        images: at most so many test images, drawn balanced by class; None for all.
 
     Returns:
         The section `cross_representation`, with a table of that name, seeds averaged. Cells that
         cannot be rebuilt are left out, and a line says why.
     """
-    chosen = _some(grid.labels, images)
+    chosen = balanced_draw(grid.labels, images)
     labels, counts = grid.labels[chosen], counts[:, chosen]
     tested: dict[str, CellPredictions] = {}
     for cell in grid.cells:
@@ -88,15 +89,6 @@ def matrix_section(
     }
     lines = _lines(reproduced, left_out, len(chosen), len(grid.labels))
     return Section(NAME, content, {NAME: table}, lines=lines)
-
-
-def _some(labels: Integers, images: int | None) -> Integers:
-    """Choose at most so many images, spread evenly over the classes and over each class."""
-    if images is None or images >= len(labels):
-        return np.arange(len(labels))
-    order = np.argsort(labels, kind="stable")
-    places = np.linspace(0, len(labels) - 1, max(1, images)).round().astype(np.intp)
-    return np.sort(order[places])
 
 
 def _compared(scores: Floats, cell: CellPredictions, chosen: Integers) -> dict[str, object]:

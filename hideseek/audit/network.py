@@ -71,6 +71,7 @@ def network_of(config: DictConfig) -> tuple[nn.Module, NetworkCard, str, Path | 
         channels=model.channels,
         normalize=config.normalize,
         classes=tuple(config.task.classes),
+        cam_layer=str(model.get("cam_layer") or ""),
     )
     return net.float().eval(), card, _name(config.name or name), given_file
 

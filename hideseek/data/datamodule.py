@@ -16,12 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pytorch_lightning import LightningDataModule
+from pytorch_lightning.trainer.states import TrainerFn, TrainerStatus
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hideseek.data.augment import SeededAugmentation
 from hideseek.data.cache import Cache
 from hideseek.data.sampler import Draw, EvaluationSampler, TrainingSampler, draw_weights
+from hideseek.data.shuffled import shuffled_labels
 from hideseek.data.source import Source
 from hideseek.data.splits import check_disjoint
 from hideseek.errors import UserError
@@ -43,6 +45,7 @@ class RepresentationDataset(Dataset[dict[str, Tensor]]):
         augment: SeededAugmentation | None = None,
         seed: int = 0,
         with_mask: bool = False,
+        labels: npt.NDArray[np.int64] | None = None,
     ) -> None:
         """Describe the items.
 
@@ -53,10 +56,11 @@ class RepresentationDataset(Dataset[dict[str, Tensor]]):
             augment: for training; None for evaluation.
             seed: of the cell.
             with_mask: also give the lung mask, changed like the image.
+            labels: class number of each image of the cache; None for the cache's own.
         """
         self.cache, self.roi, self.image_size = cache, roi, image_size
         self.augment, self.seed, self.with_mask = augment, seed, with_mask
-        self.labels = cache.labels()
+        self.labels = cache.labels() if labels is None else labels
         self.keys = [zlib.crc32(name.encode()) for name in cache.table.get_column("image_id")]
 
     def __len__(self) -> int:
@@ -95,7 +99,8 @@ class RepresentationDataset(Dataset[dict[str, Tensor]]):
 class CxrDataModule(LightningDataModule):
     """Training, validation and test batches of one representation.
 
-    With `selection="validation"` the test images reach no loader that training uses. With
+    With `selection="validation"` the test images reach no loader that training uses, and their own
+    loader is refused until training is over. With
     `selection="paper"` the validation images join the training set and the test images take their
     place, as in the paper's code, which keeps the epoch that is best on the test set. A segmenter's
     validation images stay out of its training even so, and are scored beside the test images: one
@@ -115,6 +120,7 @@ class CxrDataModule(LightningDataModule):
         workers: int = 0,
         task: str = "classify",
         classes: Sequence[str] | None = None,
+        shuffle_labels: bool = False,
     ) -> None:
         """Describe the batches.
 
@@ -130,6 +136,7 @@ class CxrDataModule(LightningDataModule):
             workers: processes that read for training; 0 reads in the training process.
             task: "classify", or "segment", whose batches carry the lung mask.
             classes: names in the order of a network's outputs; checked against the cache's.
+            shuffle_labels: of training and validation, between patients; a control for attribution.
         """
         super().__init__()
         # Hydra's own partial checks its policy again on every call: ten times the work of hiding.
@@ -139,8 +146,9 @@ class CxrDataModule(LightningDataModule):
         self.source, self.augment = source, augment
         self.image_size, self.batch_size, self.seed = image_size, batch_size, seed
         self.sampling, self.selection, self.workers = sampling, selection, workers
-        self.task, self.classes = task, classes
+        self.task, self.classes, self.shuffle_labels = task, classes, shuffle_labels
         self.cache: Cache | None = None
+        self.labels: npt.NDArray[np.int64] | None = None
 
     def prepare_data(self) -> None:
         """Build what is missing; Lightning calls it in one process."""
@@ -173,12 +181,19 @@ class CxrDataModule(LightningDataModule):
             scaled = [math.floor(edge * scale) for edge in rectangle[:2]]
             scaled += [math.ceil(edge * scale) for edge in rectangle[2:]]
             self.roi = partial(self.roi, rectangle=tuple(scaled))
+        if self.shuffle_labels:
+            patients, splits = (
+                cache.table.get_column(name).to_numpy() for name in ("patient_id", "split")
+            )
+            self.labels = shuffled_labels(cache.labels(), patients, splits, self.seed)
         self.cache = cache
 
     def _check_labels(self, cache: Cache) -> None:
         recipe = cache.recipe
         if recipe.task != self.task:
             raise UserError(f"{cache.path}: made to {recipe.task}, and this cell is to {self.task}")
+        if self.shuffle_labels and self.task != "classify":
+            raise UserError("experiment=label_randomised is for classifiers; give task=classify")
         wanted = None if self.classes is None else tuple(self.classes)
         if self.task == "classify" and wanted not in (None, recipe.classes):
             raise UserError(
@@ -196,6 +211,7 @@ class CxrDataModule(LightningDataModule):
             self.augment if augmented else None,
             self.seed,
             with_mask=self.task == "segment",
+            labels=self.labels,
         )
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
@@ -218,8 +234,20 @@ class CxrDataModule(LightningDataModule):
         return [self._evaluation(split, *self._rank()) for split in ("val", "test")]
 
     def test_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """Return every test image once, whatever the number of ranks."""
+        """Return every test image once, whatever the number of ranks.
+
+        Raises:
+            RuntimeError: the network still trains, and the test set does not choose the epoch: a
+                callback asks that could let the test images decide something.
+        """
+        if self.selection != "paper" and self._trains():
+            raise RuntimeError("selection=validation: the test set is read after training")
         return self._evaluation("test", 0, 1)
+
+    def _trains(self) -> bool:
+        state = None if self.trainer is None else self.trainer.state
+        running = TrainerFn.FITTING, TrainerStatus.RUNNING
+        return state is not None and (state.fn, state.status) == running
 
     def _evaluation(self, split: str, rank: int, ranks: int) -> DataLoader[dict[str, Tensor]]:
         dataset = self.dataset()

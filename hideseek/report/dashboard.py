@@ -101,6 +101,8 @@ def read_results(path: Path) -> pl.DataFrame:
         numbers = [name for name in results.columns if _is_metric(name)]
         texts = pl.col("model", "roi").cast(pl.String)
         results = results.with_columns(texts, pl.col(numbers).cast(pl.Float64))
+        if "labels" in results.columns:  # a control of the maps, not a result
+            results = results.filter(pl.col("labels") != "shuffled")
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path}: no results ({reason}); run the sweep to its end") from None

@@ -11,7 +11,7 @@ from rich.table import Table
 HIDDEN = ("folder", "balanced_accuracy", "images", "epochs")
 """Columns of results.csv that the terminal has no room for."""
 
-WHEN_VARIED = ("fill", "margin", "data")
+WHEN_VARIED = ("fill", "margin", "selection", "labels", "data")
 """Columns that are shown where they differ between cells."""
 
 WIDTH = 120

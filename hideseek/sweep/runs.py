@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,55 @@ import polars as pl
 
 from hideseek.errors import UserError
 from hideseek.roi import REPRESENTATIONS
+from hideseek.sweep.untrusted import Fields, read_yaml
 from hideseek.tasks.evaluate import metrics_of_predictions, table_2
 
 CELL = ("model", "roi", "seed")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a cell was trained, as far as cells of one model, representation and seed may differ.
+
+    Attributes:
+        selection: which images chose the epoch, "validation" or "paper" (the test set).
+        shuffled: whether the training labels were exchanged between patients.
+    """
+
+    selection: str = "validation"
+    shuffled: bool = False
+
+    @property
+    def labels(self) -> str:
+        """Name the labels: "true" or "shuffled"."""
+        return "shuffled" if self.shuffled else "true"
+
+
+ORDINARY = Training()
+
+
+def read_training(folder: Path) -> Training:
+    """Read how a cell was trained from its config.yaml, which may be anybody's.
+
+    Args:
+        folder: of the cell.
+
+    Returns:
+        What it says; the ordinary way where there is no such file.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    path = folder / "config.yaml"
+    try:
+        config = Fields(read_yaml(path.read_text(), str(path)), str(path))
+    except FileNotFoundError:
+        return ORDINARY
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); run the cell again") from None
+    shuffled = "datamodule" in config and config.below("datamodule").content.get("shuffle_labels")
+    selection = config.text("selection") if "selection" in config else "validation"
+    return Training(selection, shuffled is True)
 
 
 def read_done(folder: Path) -> dict[str, Any]:
@@ -81,13 +128,23 @@ def sweep_results(folder: Path) -> pl.DataFrame:
 
     Returns:
         One row per finished cell, by model, then representation in the paper's order, then seed;
-        null where a metric is not defined; empty where no cell is finished.
+        null where a metric is not defined; empty where no cell is finished. Before `data` and
+        `folder` come `selection` (which images chose the epoch) and `labels` ("true", or
+        "shuffled" of experiment=label_randomised), in which cells of one name may differ.
     """
     cells = sorted(path.parent for path in folder.glob("*/done.json"))
-    rows = [cell_results(cell) for cell in cells if read_done(cell)]
+    rows = [{**cell_results(cell), **_varied(cell)} for cell in cells if read_done(cell)]
     rows.sort(key=lambda row: (row["model"], _place(row["roi"]), row["seed"], row["folder"]))
     table = pl.DataFrame(rows)
-    return table.with_columns(pl.col(pl.Float64).fill_nan(None)) if rows else table
+    if table.is_empty():
+        return table
+    last = ("selection", "labels", "data", "folder")
+    return table.select(pl.exclude(last), *last).with_columns(pl.col(pl.Float64).fill_nan(None))
+
+
+def _varied(cell: Path) -> dict[str, str]:
+    training = read_training(cell)
+    return {"selection": training.selection, "labels": training.labels}
 
 
 def _is_sound(content: dict[str, Any]) -> bool:

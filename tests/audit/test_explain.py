@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from hideseek.audit.attribution import attribution_section
 from hideseek.audit.bootstrap import resample_counts
-from hideseek.audit.explain import attribution_section, balanced_draw, randomise
+from hideseek.audit.explain import balanced_draw, randomise
 from hideseek.audit.grid import read_grid
 from hideseek.audit.reopen import reopen
 from hideseek.checkpoint import NetworkCard, save_network

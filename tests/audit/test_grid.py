@@ -92,3 +92,31 @@ def test_probabilities_are_probabilities(tmp_path):
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(UserError, match="do not sum to 1"):
         read_grid(tmp_path)
+
+
+def trained(folder, text: str) -> None:
+    (folder / "config.yaml").write_text(text)
+
+
+def test_shuffled_labels_are_set_aside(tmp_path):
+    write_cell(tmp_path, "original", 1.0)
+    shuffled = write_cell(tmp_path, "original", 0.0, seed=1)
+    trained(shuffled, "selection: validation\ndatamodule: {shuffle_labels: true}\n")
+    grid = read_grid(tmp_path)
+    assert [cell.seed for cell in grid.cells] == [0]
+    assert [(cell.seed, cell.training.shuffled) for cell in grid.aside] == [(1, True)]
+    (tmp_path / "tiny-original-s0" / "done.json").unlink()
+    with pytest.raises(UserError, match="all its labels are shuffled"):
+        read_grid(tmp_path)
+
+
+def test_one_model_is_never_judged_by_cells_of_both_selections(tmp_path):
+    for model, roi, selection in (
+        ("a", "original", "validation"), ("a", "lungs_removed", "paper"),
+        ("b", "original", "paper"), ("b", "lungs_removed", "paper"),
+    ):  # fmt: skip
+        trained(write_cell(tmp_path, roi, 1.0, model=model), f"selection: {selection}\n")
+    grid = read_grid(tmp_path)
+    assert list(grid.representations("a")) == ["original"]
+    assert list(grid.representations("b")) == ["original", "lungs_removed"]
+    assert [(cell.model, cell.roi) for cell in grid.aside] == [("a", "lungs_removed")]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from pytorch_lightning.trainer.states import TrainerState
 from torch import Tensor
 
 from hideseek.data.augment import Augmentation
@@ -209,7 +210,7 @@ def test_workers_change_nothing(small_cache: MakeCache) -> None:
 
 
 def on_rank(made: CxrDataModule, rank: int) -> CxrDataModule:
-    made.trainer = SimpleNamespace(global_rank=rank, world_size=2)
+    made.trainer = SimpleNamespace(global_rank=rank, world_size=2, state=TrainerState())
     return made
 
 

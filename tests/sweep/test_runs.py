@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hideseek.errors import UserError
-from hideseek.sweep.runs import cell_results, read_done, sweep_results
+from hideseek.sweep.runs import cell_results, read_done, read_training, sweep_results
 
 HEADER = "image_id,patient_id,source,split,label,prediction,p_a,p_b,p_c\n"
 PREDICTIONS = (
@@ -119,3 +119,26 @@ def test_a_damaged_cell_is_one_line_that_names_it(file, content, tmp_path):
 def test_brackets_in_a_path_are_no_pattern(tmp_path):
     row = cell_results(write_cell(tmp_path / "[x]*"))
     assert row["accuracy"] == 0.75
+
+
+def test_what_chose_the_epoch_and_shuffled_labels_tell_rows_apart(tmp_path):
+    for name, text in {
+        "a": "selection: validation\ndatamodule:\n  shuffle_labels: true\n",
+        "b": "selection: paper\ndatamodule:\n  seed: 0\n",
+        "c": "datamodule: {shuffle_labels: sometimes}\n",
+    }.items():
+        (write_cell(tmp_path / name) / "config.yaml").write_text(text)
+    write_cell(tmp_path / "d")
+    table = sweep_results(tmp_path)
+    assert table.columns[-4:] == ["selection", "labels", "data", "folder"]
+    assert table["selection"].to_list() == ["validation", "paper", "validation", "validation"]
+    assert table["labels"].to_list() == ["shuffled", "true", "true", "true"]
+
+
+@pytest.mark.parametrize("text", ["[", "- 1\n", "a: &a [*a]\n", "selection: 3\n"])
+def test_an_odd_configuration_is_one_line(text, tmp_path):
+    folder = write_cell(tmp_path / "a")
+    (folder / "config.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"config\.yaml") as caught:
+        read_training(folder)
+    assert "\n" not in str(caught.value)
