@@ -9,8 +9,9 @@ shuffled, are set aside for the parts that ask it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,12 @@ import polars as pl
 from hideseek.errors import UserError
 from hideseek.roi import REPRESENTATIONS
 from hideseek.sweep.runs import ORDINARY, Training, read_done, read_training
+from hideseek.sweep.untrusted import read_yaml
 
 Integers = npt.NDArray[np.int64]
+KNOWN = ("roi", "seed", "selection", "sweep", "experiment", "hydra", "datamodule.shuffle_labels")
+"""How the keys start that a grid is laid out by, or that change no result."""
+
 TABLE = ("image_id", "patient_id", "source", "label", "prediction")
 
 
@@ -31,7 +36,7 @@ class CellPredictions:
     """What one cell says of the test images.
 
     Attributes:
-        model: name of the network.
+        model: name of the network, and after a blank what else tells it from others of the sweep.
         roi: name of the representation.
         fill: how it hides.
         margin: growth of the lungs, % of their width.
@@ -51,6 +56,11 @@ class CellPredictions:
     predictions: Integers
     probabilities: npt.NDArray[np.float64]
     training: Training = ORDINARY
+
+    @property
+    def network(self) -> str:
+        """Name the network as `conf/model` does."""
+        return self.model.partition(" ")[0]
 
     @property
     def representation(self) -> str:
@@ -138,11 +148,42 @@ def read_grid(sweep: Path) -> Grid:
             )
         found.append(_cell(folder, done, table, classes))
     found.sort(key=_order)
-    judged, aside = _set_aside(found)
+    judged, aside = _set_aside(_told_apart(sweep, found))
     if not judged:
         raise UserError(f"{sweep}: all its labels are shuffled; run the cells of true labels, too")
     numbers = _numbers(images.get_column("label"), classes)
     return Grid(classes, images, numbers, judged, data, aside)
+
+
+def _told_apart(sweep: Path, cells: list[CellPredictions]) -> list[CellPredictions]:
+    """Name networks by what else the sweep varied, such as a width, where they share a cell.
+
+    Averaged as if they were seeds, two networks would pass for one. Draws of random boxes are
+    averaged, and who chose the epoch is told apart elsewhere.
+    """
+    places = Counter((cell.model, cell.representation, cell.seed, cell.training) for cell in cells)
+    if max(places.values()) == 1:
+        return cells
+    given = {cell.folder: _overrides(sweep / cell.folder) for cell in cells}
+    named = []
+    for cell in cells:
+        alike = [given[each.folder] for each in cells if each.model == cell.model]
+        keys = {key for overrides in alike for key in overrides if not key.startswith(KNOWN)}
+        varied = sorted(key for key in keys if len({each.get(key) for each in alike}) > 1)
+        further = [f"{key}={given[cell.folder].get(key, '')}" for key in varied]
+        named.append(replace(cell, model=" ".join([cell.model, *further])))
+    return named
+
+
+def _overrides(folder: Path) -> dict[str, str]:
+    """Read a cell's overrides.yaml by key; without one, or with a strange one, none."""
+    path = folder / "overrides.yaml"
+    try:
+        listed = read_yaml(path.read_text(), str(path))
+    except (OSError, ValueError, UserError):
+        return {}
+    texts = [str(each).partition("=") for each in listed] if isinstance(listed, list) else []
+    return {key.lstrip("+"): value for key, _, value in texts}
 
 
 def _set_aside(

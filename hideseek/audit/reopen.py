@@ -84,7 +84,7 @@ def reopen(sweep: Path, cell: CellPredictions, grid: Grid) -> Reopened:
     """
     folder = sweep / cell.folder
     net, card = load_network(folder / "checkpoints" / "best.ckpt")
-    if (card.model, card.roi, card.classes) != (cell.model, cell.roi, grid.classes):
+    if (card.model, card.roi, card.classes) != (cell.network, cell.roi, grid.classes):
         raise UserError(f"{folder}: its checkpoint is of another cell; run the cell again")
     layer = cam_layer(net, card)
     # The data module scales the rectangle of fixed_box_out and checks that the cache fits.

@@ -36,8 +36,11 @@ class Evidence:
 
     def section(self, name: str) -> Mapping[str, Any]:
         """Return a further part of the audit, empty if it was not asked for or left out."""
-        content: Mapping[str, Any] = self.audit.get("sections", {}).get(name) or {}
-        return {} if "left_out" in content else content
+        content = self.audit.get("sections", {}).get(name)
+        # Of a part that ran, `left_out` lists cells; of one that did not, it is the reason.
+        if not isinstance(content, dict) or isinstance(content.get("left_out"), str):
+            return {}
+        return content
 
     def table(self, name: str) -> pl.DataFrame:
         """Return a table of the audit, without rows if it is not there."""

@@ -120,3 +120,35 @@ def test_one_model_is_never_judged_by_cells_of_both_selections(tmp_path):
     assert list(grid.representations("a")) == ["original"]
     assert list(grid.representations("b")) == ["original", "lungs_removed"]
     assert [(cell.model, cell.roi) for cell in grid.aside] == [("a", "lungs_removed")]
+
+
+def _varied(sweep, width: int, seed: int, strength: float):
+    """Write a cell as a sweep over widths leaves it."""
+    folder = write_cell(sweep, "original", strength, seed=seed)
+    (folder / "overrides.yaml").write_text(
+        f"- model=tiny\n- model.net.width={width}\n- seed={seed}\n- roi=original\n"
+    )
+    return folder.rename(folder.with_name(f"{folder.name}-model.net.width_{width}"))
+
+
+def test_networks_that_differ_in_another_setting_are_not_averaged_as_seeds(tmp_path):
+    for width in (8, 16):
+        for seed in (0, 1):
+            _varied(tmp_path, width, seed, 3.0)
+    grid = read_grid(tmp_path)
+    assert grid.models() == ["tiny model.net.width=16", "tiny model.net.width=8"]
+    for model in grid.models():
+        (cells,) = grid.representations(model).values()
+        assert [cell.seed for cell in cells] == [0, 1]
+        assert {cell.network for cell in cells} == {"tiny"}
+        assert all(model.rpartition("=")[2] in cell.folder for cell in cells)
+
+
+def test_draws_of_random_boxes_are_averaged(tmp_path):
+    for draw in (0, 1):
+        folder = write_cell(tmp_path, "random_box_out", 1.0)
+        (folder / "overrides.yaml").write_text(f"- roi=random_box_out\n- roi.draw={draw}\n")
+        folder.rename(folder.with_name(f"{folder.name}-roi.draw_{draw}"))
+    grid = read_grid(tmp_path)
+    assert grid.models() == ["tiny"]
+    assert len(grid.representations("tiny")["random_box_out"]) == 2
