@@ -18,6 +18,7 @@ from hideseek import __version__
 from hideseek.config import config_hash, plain
 from hideseek.data.cache import Cache, CacheRecipe
 from hideseek.errors import UserError
+from hideseek.regions import fixed_rectangle
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "albumentations", "numpy", "hydra-core")
 
@@ -117,9 +118,17 @@ def finish(
         "margin": config.roi.margin,
         **hashes,
     }
+    if choices["roi"] == "fixed_box_out":
+        done["hidden"] = round(_fixed_share(cache), 4)
     write_json(folder / "metrics.json", {name: _number(value) for name, value in metrics.items()})
     write_json(folder / "provenance.json", provenance)
     write_json(folder / "done.json", done)
+
+
+def _fixed_share(cache: Cache) -> float:
+    """Give the share of the square that the rectangle of all training images covers, 0 to 1."""
+    top, left, bottom, right = fixed_rectangle(cache.boxes[cache.rows(["train"])])
+    return (bottom - top) * (right - left) / cache.recipe.size**2
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:

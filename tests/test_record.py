@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -81,3 +82,18 @@ def test_done_comes_last(config, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         record.finish(tmp_path, config, StoredCache(), 0.5, {}, 1.0, torch.device("cpu"))
     assert not (tmp_path / "done.json").exists()
+
+
+def test_the_share_that_the_fixed_rectangle_hides():
+    class Boxed:
+        recipe = RECIPE
+        boxes = np.array(
+            [[[0, 0, 10, 10], [0, 20, 10, 30]], [[5, 0, 20, 10], [5, 20, 20, 40]]], np.int16
+        )
+
+        def rows(self, splits):
+            assert splits == ["train"]
+            return np.array([0, 1])
+
+    # Rows 0..20 and columns 0..40 of a square.
+    assert record._fixed_share(Boxed()) == 20 * 40 / RECIPE.size**2

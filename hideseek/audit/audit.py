@@ -127,7 +127,7 @@ def audit_grid(grid: Grid, settings: Settings, counts: Counts) -> Audit:
             for (of, representation), draws in scores.items()
             if of == model
         }
-        verdicts.append(judge(model, ranked, Rule(least=settings.least)))
+        verdicts.append(judge(model, ranked, grid.hidden(model), Rule(least=settings.least)))
     return Audit(
         grid,
         settings,

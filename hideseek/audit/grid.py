@@ -45,6 +45,8 @@ class CellPredictions:
         predictions: predicted class numbers [N].
         probabilities: float64 [N, K].
         training: which images chose its epoch, and whether its labels were shuffled.
+        hidden: share of the image that a rectangle covers which is the same for all images, 0..1;
+            None for other representations, and where it is not on record.
     """
 
     model: str
@@ -56,6 +58,7 @@ class CellPredictions:
     predictions: Integers
     probabilities: npt.NDArray[np.float64]
     training: Training = ORDINARY
+    hidden: float | None = None
 
     @property
     def network(self) -> str:
@@ -108,6 +111,11 @@ class Grid:
             if cell.model == model:
                 groups.setdefault(cell.representation, []).append(cell)
         return groups
+
+    def hidden(self, model: str) -> float | None:
+        """Give the share of the image that `fixed_box_out` hides from a network, 0..1, if known."""
+        shares = [cell.hidden for cell in self.cells if cell.model == model and cell.hidden]
+        return max(shares, default=None)
 
     def lowest_seeds(self) -> list[CellPredictions]:
         """Take of each network and representation the cell with the lowest seed."""
@@ -232,7 +240,12 @@ def _cell(
         predictions=_numbers(table.get_column("prediction"), classes),
         probabilities=table.select(f"p_{name}" for name in classes).to_numpy(),
         training=read_training(folder),
+        hidden=_share(done.get("hidden")),
     )
+
+
+def _share(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else None
 
 
 def _numbers(names: pl.Series, classes: Sequence[str]) -> Integers:

@@ -28,7 +28,7 @@ Decision = tuple[Name, str, tuple[float, float] | None]
 """Verdict, failing precondition, share of the lungs."""
 
 SILHOUETTES = ("silhouette", "box_silhouette")
-FIXED = "fixed_box_out"
+FIXED, UNION = "fixed_box_out", "union_box_out"
 CHANCE = 0.5
 QUIET = 0.15
 """AUC above chance that nothing is left of: below it a network is said to have no signal."""
@@ -60,10 +60,13 @@ class Rule:
     Attributes:
         least: AUC above chance that counts, 0..0.5.
         near: share of the original's excess over chance below which hiding counts as complete.
+        most: share of the image, 0..1, beyond which the fixed rectangle leaves too little to be
+            read for "nothing is left" to mean anything.
     """
 
     least: float = 0.05
     near: float = 1 / 3
+    most: float = 0.8
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,8 @@ class Verdict:
 class _Questions:
     """Answers about one network, written down as they are asked."""
 
-    def __init__(self, scores: Mapping[str, Draws], rule: Rule) -> None:
-        self.scores, self.rule = scores, rule
+    def __init__(self, scores: Mapping[str, Draws], rule: Rule, hidden: float | None) -> None:
+        self.scores, self.rule, self.hidden = scores, rule, hidden
         self.steps: list[Step] = []
         self.complete = 2 * rule.least
 
@@ -127,23 +130,38 @@ class _Questions:
         self.steps.append(Step(representation, answer, score))
         return answer
 
+    def vast(self) -> str:
+        """Say why a fixed rectangle after which nothing is left proves nothing; "" if it does."""
+        if self.hidden is None:
+            return f"how much {FIXED} hides is not on record; run its cells again"
+        if self.hidden <= self.rule.most:
+            return ""
+        return f"{FIXED} hides {self.hidden:.0%} of the image, so it cannot decide"
+
     def excess(self, representation: str) -> float:
         return self.scores[representation].estimate - CHANCE
 
 
-def judge(model: str, scores: Mapping[str, Draws], rule: Rule | None = None) -> Verdict:
+def judge(
+    model: str,
+    scores: Mapping[str, Draws],
+    hidden: float | None,
+    rule: Rule | None = None,
+) -> Verdict:
     """Judge one network.
 
     Args:
         model: its name.
         scores: AUC of each representation on the same resamples, seeds averaged; see
             `hideseek.audit.grid.CellPredictions.representation` for the names.
+        hidden: share of the image that the rectangle of `fixed_box_out` covers, 0..1; None where
+            that is not known.
         rule: where the lines are; the default if None.
 
     Returns:
         The verdict.
     """
-    asked = _Questions(scores, rule or Rule())
+    asked = _Questions(scores, rule or Rule(), hidden)
     name, failing, share = _decide(asked)
     sentence = f"{model} {MEANING[name]}"
     sentence += f": {failing}." if failing else "."
@@ -191,6 +209,8 @@ def _decide(asked: _Questions) -> Decision:
 def _of_the_mask(asked: _Questions) -> Decision:
     """Decide where the shape alone tells the classes apart: by a hole that is the same for all."""
     fixed = asked.ask(FIXED)
+    if fixed == "down" and (why := asked.vast()):
+        return "inconclusive", f"the masks leak the class, and {why}", None
     if fixed == "down":
         return "mask_confounded", "", None
     if fixed == "up":
@@ -217,8 +237,19 @@ def _inside_and_outside(asked: _Questions) -> Decision:
 
 
 def _outside(asked: _Questions) -> Decision:
-    """Tell what touches the lungs from what does not, by a rectangle that holds them and more."""
+    """Tell what touches the lungs from what does not, by a rectangle that holds them and more.
+
+    Where lungs fill the picture the fixed rectangle does, too. As the shape of the masks says
+    nothing here, the rectangle round each image's own lungs may take its place.
+    """
     fixed = asked.ask(FIXED)
+    if fixed == "down" and (why := asked.vast()):
+        own = asked.ask(UNION)
+        if own == "up":
+            return "outside_marker", "", None
+        if own == "down":
+            return "adjacent_anatomy", "", None
+        return "inconclusive", f"it is outside the lungs, {why}, and {UNION} is {own}", None
     if fixed == "up":
         return "outside_marker", "", None
     if fixed == "down":

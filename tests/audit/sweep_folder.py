@@ -44,6 +44,7 @@ def write_cell(
     content = {
         "model": model, "roi": roi, "seed": seed, "task": "classify", "classes": list(CLASSES),
         "fill": "black", "margin": margin, "recipe_hash": "data",
+        **({"hidden": 0.5} if roi == "fixed_box_out" else {}),
     }  # fmt: skip
     (folder / "done.json").write_text(json.dumps(content | done))
     return folder

@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 from hideseek.audit.bootstrap import Draws
 from hideseek.audit.verdict import MEANING, Rule, judge
 
+HIDDEN = 0.5
+"""Share of the image that the fixed rectangle covers."""
+
 REPRESENTATIONS = (
     "original", "lungs_isolated", "lungs_removed", "silhouette", "box_silhouette", "fixed_box_out",
 )  # fmt: skip
@@ -34,7 +37,7 @@ def scores(aucs, half: float = 0.03) -> dict[str, Draws]:
 
 @pytest.mark.parametrize("expected", PLANTED)
 def test_planted_signals_get_their_verdict(expected):
-    verdict = judge("tiny", scores(PLANTED[expected]))
+    verdict = judge("tiny", scores(PLANTED[expected]), HIDDEN)
     assert verdict.name == expected
     assert verdict.sentence.startswith(f"tiny {MEANING[expected]}")
     assert verdict.steps[0].representation == "original"
@@ -43,7 +46,7 @@ def test_planted_signals_get_their_verdict(expected):
 
 @pytest.mark.parametrize("expected", set(PLANTED) - {"no_signal"})
 def test_wide_intervals_end_in_cannot_tell(expected):
-    verdict = judge("tiny", scores(PLANTED[expected], half=0.48))
+    verdict = judge("tiny", scores(PLANTED[expected], half=0.48), HIDDEN)
     assert (verdict.name, verdict.status) == ("inconclusive", 4)
     assert verdict.failing
 
@@ -52,7 +55,7 @@ def test_what_is_missing_is_named():
     for name in ("original", "lungs_isolated", "lungs_removed"):
         given = scores(PLANTED["outside_marker"])
         del given[name]
-        verdict = judge("tiny", given)
+        verdict = judge("tiny", given, HIDDEN)
         assert verdict.name == "inconclusive"
         assert f"there is no cell of {name}" in verdict.sentence
         assert "missing" in {step.answer for step in verdict.steps}
@@ -60,7 +63,7 @@ def test_what_is_missing_is_named():
         for kind in ("outside_marker", "mask_confounded"):
             given = scores(PLANTED[kind])
             del given[name]
-            verdict = judge("tiny", given)
+            verdict = judge("tiny", given, HIDDEN)
             if kind == "outside_marker" or name == "fixed_box_out":
                 assert verdict.failing.startswith(f"there is no cell of {name}")
 
@@ -68,31 +71,50 @@ def test_what_is_missing_is_named():
 def test_without_controls_lungs_can_be_said_and_no_shortcut():
     bare = {name: draws(auc) for name, auc in zip(REPRESENTATIONS[:3], (0.95, 0.96, 0.5),
                                                   strict=True)}  # fmt: skip
-    assert judge("tiny", bare).name == "lungs"
+    assert judge("tiny", bare, HIDDEN).name == "lungs"
     bare["lungs_removed"] = draws(0.95)
-    assert judge("tiny", bare).name == "inconclusive"
+    assert judge("tiny", bare, HIDDEN).name == "inconclusive"
 
 
 def test_a_leak_of_the_mask_voids_and_the_fixed_rectangle_decides():
     given = scores(PLANTED["mask_confounded"])
-    assert judge("tiny", given).steps[-1].representation == "fixed_box_out"
+    assert judge("tiny", given, HIDDEN).steps[-1].representation == "fixed_box_out"
     given["fixed_box_out"] = draws(0.9)
-    assert judge("tiny", given).name == "mixed"
+    assert judge("tiny", given, HIDDEN).name == "mixed"
     given["fixed_box_out"] = draws(0.63, half=0.1)
-    assert judge("tiny", given).name == "inconclusive"
+    assert judge("tiny", given, HIDDEN).name == "inconclusive"
+
+
+@pytest.mark.parametrize(("hidden", "says"), [(0.99, "hides 99% of the image"), (None, "record")])
+def test_a_rectangle_that_hides_all_proves_nothing(hidden, says):
+    verdict = judge("tiny", scores(PLANTED["mask_confounded"]), hidden)
+    assert verdict.name == "inconclusive" and says in verdict.failing
+    given = scores(PLANTED["adjacent_anatomy"])
+    verdict = judge("tiny", given, hidden)
+    assert verdict.name == "inconclusive" and says in verdict.failing
+    # The masks leak nothing, so the rectangle round each image's own lungs may decide.
+    for own, name in (
+        (draws(0.98), "outside_marker"),
+        (draws(0.52), "adjacent_anatomy"),
+        (draws(0.61, half=0.1), "inconclusive"),
+    ):
+        assert judge("tiny", {**given, "union_box_out": own}, hidden).name == name
+    # What is still read beside a rectangle that hides nearly all is outside it.
+    marker = judge("tiny", scores(PLANTED["outside_marker"]), hidden)
+    assert marker.name == "outside_marker"
 
 
 @pytest.mark.parametrize("other", ["lungs_removed", "lungs_isolated", "box_silhouette"])
 def test_an_original_that_was_not_learned_is_not_called_quiet(other):
     given = scores(PLANTED["no_signal"])
     given[other] = draws(0.8)
-    verdict = judge("tiny", given)
+    verdict = judge("tiny", given, HIDDEN)
     assert verdict.name == "inconclusive"
     assert verdict.failing == f"{other} is learned and the original is not"
 
 
 def test_shares_of_a_mixture():
-    verdict = judge("tiny", scores(PLANTED["mixed"]))
+    verdict = judge("tiny", scores(PLANTED["mixed"]), HIDDEN)
     # Excess over chance: original .45, lungs alone .25, the rest alone .25.
     assert verdict.share == pytest.approx((1 - 0.25 / 0.45, 0.25 / 0.45))
     assert "44% to 56%" in verdict.sentence
@@ -100,8 +122,8 @@ def test_shares_of_a_mixture():
 
 def test_the_line_is_a_setting():
     given = scores((0.60, 0.60, 0.5, 0.5, 0.5, 0.5), half=0.02)
-    assert judge("tiny", given).name == "lungs"
-    assert judge("tiny", given, Rule(least=0.09)).name != "lungs"
+    assert judge("tiny", given, HIDDEN).name == "lungs"
+    assert judge("tiny", given, HIDDEN, Rule(least=0.09)).name != "lungs"
 
 
 @given(
@@ -111,7 +133,7 @@ def test_the_line_is_a_setting():
 )
 def test_every_pattern_has_one_verdict_and_a_shortcut_needs_controls(aucs, half, missing):
     given = {name: each for name, each in scores(aucs, half).items() if name not in missing}
-    verdict = judge("tiny", given)
+    verdict = judge("tiny", given, HIDDEN)
     assert verdict.name in MEANING
     assert "\n" not in verdict.sentence
     assert (verdict.name == "inconclusive") == (verdict.failing != "" and verdict.name != "mixed")
