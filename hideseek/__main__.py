@@ -15,7 +15,7 @@ import hydra
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
-from hideseek import __version__
+from hideseek import __version__, show
 from hideseek.config import config_folder, register
 from hideseek.errors import UserError
 from hideseek.sweep import verbs
@@ -26,14 +26,19 @@ USAGE = f"""hideseek {__version__}: does a chest X-ray classifier read the lungs
   hideseek prepare  [overrides]   raw folders or a manifest to lung masks and cache
   hideseek check    [overrides]   what the labels give away before any training
   hideseek train    [overrides]   train one cell; with -m, or an experiment that says so, a sweep
+  hideseek show roi [overrides]   any image in all representations, as a picture
 
   hideseek audit     FOLDER       what the networks of a sweep read, with error bars
   hideseek audit     model=...    what a finished network reads, without any training
+  hideseek report    FOLDER       what the audit found as one HTML page, with tables and figures
   hideseek selftest  [--quick]    how often the audit is wrong, on planted truth
   hideseek rerun     PATH         the cells of a sweep.yaml again, compared with the original
   hideseek bundle    FOLDER       a sweep as one file, without images
   hideseek sync      FOLDER       upload to W&B what a sweep logged offline
   hideseek dashboard FOLDER       a W&B report of model by representation
+
+  hideseek doctor                 what works on this machine, and what is missing for what
+  hideseek completion bash        completion for bash, zsh or fish
 
 hideseek VERB --help shows the choices. For research, not for diagnosis."""
 
@@ -62,6 +67,10 @@ def _audit(config: DictConfig) -> None:
     sys.exit(frozen(config))
 
 
+def _show(config: DictConfig) -> None:
+    show.show(config)
+
+
 def _misconfigured() -> type[Exception]:
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
@@ -73,6 +82,7 @@ VERBS: dict[str, Callable[[DictConfig], object]] = {
     "prepare": _prepare,
     "check": _check,
     "audit": _audit,
+    "show": _show,
 }
 
 
@@ -112,7 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.exit(2)
 
     task.__name__ = verb
-    sys.argv = [command_line[0], *given[1:]]
+    words = show.overrides(given[1:]) if verb == "show" else given[1:]
+    sys.argv = [command_line[0], *words]
     run = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)(task)
     try:
         run()

@@ -424,3 +424,12 @@ def test_plain_values_are_resolved_and_built_in(tmp_path):
 def test_the_schema_knows_what_the_code_knows():
     assert {item.value for item in Normalize} == set(NORMALIZATIONS)
     assert {item.value for item in Sampling} == set(SAMPLINGS)
+
+
+def test_shuffled_labels_have_a_hash_and_a_folder_of_their_own(tmp_path):
+    given = ["model=resnet50", "data=manifest"]
+    with composed("train", ["experiment=label_randomised", *given], tmp_path) as config:
+        assert config.datamodule.shuffle_labels is True
+        assert config.hydra.sweep.subdir == "resnet50-original-s0-shuffled"
+        assert config.hydra.run.dir.endswith("/resnet50-original-s0-shuffled")
+    assert hash_of(["experiment=label_randomised", *given], tmp_path) != hash_of(given, tmp_path)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hideseek.data.cache import Cache
 from hideseek.errors import UserError
+from hideseek.fill import Image
+from hideseek.regions import fixed_rectangle
+from hideseek.report.drawing import drawn, legible
 from hideseek.roi import PAPER, REPRESENTATIONS
+from hideseek.seeds import stream
+
+COLUMNS = 5
+"""Of a panel: the paper's representations in one line, the controls below."""
 
 
+@drawn
 def representation_panel(cache: Cache, path: Path, representations: Sequence[str] = PAPER) -> Path:
     """Draw one radiograph of each class in several representations (the paper's Figure 2).
 
@@ -28,33 +38,128 @@ def representation_panel(cache: Cache, path: Path, representations: Sequence[str
     Raises:
         UserError: no test image has a mask.
     """
-    labels, rows = cache.labels(), cache.rows(["test"])
-    shown = [
-        _first(cache, rows[labels[rows] == number]) for number in range(len(cache.recipe.classes))
-    ]
-    named = [
-        (name, row)
-        for name, row in zip(cache.recipe.classes, shown, strict=True)
-        if row is not None
-    ]
+    shown = [(name, first_of_class(cache, name, ("test",))) for name in cache.recipe.classes]
+    named = [(name, row) for name, row in shown if row is not None]
     if not named:
         raise UserError(f"{cache.path}: no test image has a lung mask, so there is none to show")
     columns = len(representations)
     figure = Figure(figsize=(2.2 * columns, 2.35 * len(named)), layout="constrained")
     axes = figure.subplots(len(named), columns, squeeze=False)
     for (label, row), line in zip(named, axes, strict=True):
-        image, mask = cache[row]
-        for name, axis in zip(representations, line, strict=True):
-            axis.imshow(REPRESENTATIONS[name](image, mask), cmap="gray", vmin=0, vmax=255)
-            axis.set(xticks=[], yticks=[])
-            if axis.get_subplotspec().is_first_row():
-                axis.set_title(name, fontsize=9)
+        pictures = represented(cache, row, representations)
+        for (name, picture), axis in zip(pictures.items(), line, strict=True):
+            _show(axis, picture, name if axis.get_subplotspec().is_first_row() else "")
             if axis.get_subplotspec().is_first_col():
-                axis.set_ylabel(label, fontsize=9)
+                axis.set_ylabel(legible(label), fontsize=9)
     figure.savefig(path, dpi=130)
     return path
 
 
-def _first(cache: Cache, rows: np.ndarray) -> int | None:
-    states = cache.table.get_column("mask_state")
-    return next((int(row) for row in rows if states[int(row)] != "empty"), None)
+@drawn
+def image_panel(
+    cache: Cache,
+    rows: Sequence[int],
+    path: Path,
+    representations: Sequence[str] = tuple(REPRESENTATIONS),
+    fill: str = "black",
+    margin: float = 0.0,
+    seed: int = 0,
+) -> Path:
+    """Draw whole images in many representations, five in a line.
+
+    Args:
+        cache: where the images come from.
+        rows: of the cache, one block of the picture each.
+        path: of the picture; its extension decides the format.
+        representations: what to draw of each image.
+        fill: of hidden pixels.
+        margin: growth of the lungs, % of their width.
+        seed: of a cell; its random fills and boxes are shown.
+
+    Returns:
+        The path.
+    """
+    lines, columns = -(-len(representations) // COLUMNS), min(COLUMNS, len(representations))
+    height = 2.3 * lines + 0.35
+    figure = Figure(figsize=(2.1 * columns, height * len(rows)), layout="constrained")
+    blocks = figure.subfigures(len(rows), 1, squeeze=False).flat
+    for row, block in zip(rows, blocks, strict=True):
+        block.suptitle(_title(cache, row, fill, margin), fontsize=9, x=0.01, ha="left")
+        pictures = represented(cache, row, representations, fill, margin, seed)
+        axes = block.subplots(lines, columns, squeeze=False).ravel()
+        for axis in axes[len(pictures) :]:
+            axis.set_axis_off()
+        for (name, picture), axis in zip(pictures.items(), axes, strict=False):
+            _show(axis, picture, name)
+    figure.savefig(path, dpi=130)
+    return path
+
+
+def represented(
+    cache: Cache,
+    row: int,
+    representations: Sequence[str],
+    fill: str = "black",
+    margin: float = 0.0,
+    seed: int = 0,
+) -> dict[str, Image]:
+    """Make the pictures that a cell's network is shown of one image, before augmentation.
+
+    Args:
+        cache: holds the image, at the size of the pictures.
+        row: of the image.
+        representations: their names.
+        fill: of hidden pixels.
+        margin: growth of the lungs, % of their width.
+        seed: of the cell.
+
+    Returns:
+        A picture for each name. `fixed_box_out` hides the rectangle of the training images, or of
+        all images where there are none to train on.
+    """
+    image, mask = cache[row]
+    key = zlib.crc32(cache.table.get_column("image_id")[row].encode())
+    pictures = {}
+    for name in representations:
+        given = {"fill": fill, "margin": margin, "seed": stream(seed, "roi", key)}
+        if name == "fixed_box_out":
+            training = cache.rows(["train"])
+            boxes = cache.boxes[training] if len(training) else cache.boxes
+            given["rectangle"] = fixed_rectangle(boxes)
+        pictures[name] = REPRESENTATIONS[name](image, mask, **given)
+    return pictures
+
+
+def first_of_class(cache: Cache, label: str, splits: Sequence[str]) -> int | None:
+    """Find the first image of a class whose mask is not empty.
+
+    Args:
+        cache: to look in.
+        label: of the class.
+        splits: to look in, in this order.
+
+    Returns:
+        Its row, or None.
+    """
+    labels, states = (cache.table.get_column(name) for name in ("label", "mask_state"))
+    fit = ((labels == label) & (states != "empty")).to_numpy()
+    for split in splits:
+        rows = cache.rows([split])
+        if fit[rows].any():
+            return int(rows[np.argmax(fit[rows])])
+    return None
+
+
+def _title(cache: Cache, row: int, fill: str, margin: float) -> str:
+    text = cache.table.row(row, named=True)
+    known = [text[name] for name in ("label", "source", "split") if text[name]]
+    changed = [f"fill {fill}"] * (fill != "black") + [f"margin {margin:g} %"] * (margin != 0)
+    name = text["image_id"].rpartition("/")[2]  # often a path
+    return "   ".join([*(legible(each) for each in (*known, name)), *changed])
+
+
+def _show(axis: Axes, picture: Image, title: str) -> None:
+    axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+    axis.set_title(title, fontsize=9)

@@ -50,14 +50,34 @@ def _audit(path: Path, words: Sequence[str]) -> None:
     sys.exit(audit(path, words))
 
 
+def _report(path: Path, words: Sequence[str]) -> None:
+    from hideseek.report.command import report
+
+    settings(words, {})
+    sys.exit(report(path))
+
+
 def _selftest(words: Sequence[str]) -> None:
     from hideseek.audit.selftest import selftest
 
     sys.exit(selftest(words))
 
 
+def _doctor(words: Sequence[str]) -> None:
+    from hideseek.doctor import doctor
+
+    sys.exit(doctor(words))
+
+
+def _completion(words: Sequence[str]) -> None:
+    from hideseek.completion import completion
+
+    sys.exit(completion(words))
+
+
 FOLDER_VERBS: dict[str, Callable[[Path, Sequence[str]], None]] = {
     "audit": _audit,
+    "report": _report,
     "rerun": _rerun,
     "bundle": _bundle,
     "sync": _sync,
@@ -65,7 +85,11 @@ FOLDER_VERBS: dict[str, Callable[[Path, Sequence[str]], None]] = {
 }
 """Verbs about a sweep that is there; they take its path and a few settings."""
 
-LONE_VERBS: dict[str, Callable[[Sequence[str]], None]] = {"selftest": _selftest}
+LONE_VERBS: dict[str, Callable[[Sequence[str]], None]] = {
+    "selftest": _selftest,
+    "doctor": _doctor,
+    "completion": _completion,
+}
 """Verbs that need no sweep; they print their own usage."""
 
 USAGE = {
@@ -80,26 +104,61 @@ hideseek audit paper
   least       AUC above chance that counts as a signal
   paper       which differences in the paper's Tables 3-7 can survive at all
 
+  Examples
+
+    hideseek audit multirun/mine
+    hideseek audit multirun/mine parts=sources,probe margin=0.05
+    hideseek audit model=alexnet weights=FILE data.manifest=FILE.csv data.root=FOLDER
+
   Exit status: 0 the lungs are read, 3 a shortcut, 4 no signal or cannot be told""",
+    "report": """hideseek report FOLDER
+
+  FOLDER      of a sweep, for example multirun/NAME; it is audited first if it was not yet
+
+  Examples
+
+    hideseek report multirun/mine
+
+  Writes report/index.html into it, one file that opens without a network, and its tables (CSV,
+  Markdown, LaTeX) and pictures (PNG, SVG) in report/tables and report/figures, anew each time""",
     "rerun": """hideseek rerun PATH [sweep=NAME] [allow_other_data=true] [overrides]
 
   PATH               a sweep.yaml, the folder of a sweep, or a bundle of one
   sweep=NAME         by default the original's with -rerun; the same name again continues it
   allow_other_data   run although the images are not the original's
-  overrides          of every cell, such as data.root=FOLDER trainer=cpu hydra/launcher=slurm""",
+  overrides          of every cell, such as data.root=FOLDER trainer=cpu hydra/launcher=slurm
+
+  Examples
+
+    hideseek rerun mine.zip data.manifest=FILE.csv data.root=FOLDER
+    hideseek rerun multirun/mine/sweep.yaml sweep=again trainer=cpu""",
     "bundle": """hideseek bundle FOLDER [into=FILE.zip] [checkpoints=true]
 
   FOLDER        of a sweep, for example multirun/NAME
   into          by default NAME.zip in the current folder
-  checkpoints   add the weights of every cell; they hold the path of the cell's folder""",
+  checkpoints   add the weights of every cell; they hold the path of the cell's folder
+
+  Examples
+
+    hideseek bundle multirun/mine
+    hideseek bundle multirun/mine into=FOLDER/mine.zip checkpoints=true""",
     "sync": """hideseek sync FOLDER
 
-  FOLDER        of a sweep, for example multirun/NAME; needs a W&B key""",
+  FOLDER        of a sweep, for example multirun/NAME; needs a W&B key
+
+  Examples
+
+    hideseek sync multirun/mine""",
     "dashboard": """hideseek dashboard FOLDER [entity=TEAM] [project=NAME]
 
   FOLDER        of a sweep, for example multirun/NAME
   entity        W&B user or team; by default yours
-  project       by default hideseek""",
+  project       by default hideseek
+
+  Examples
+
+    hideseek dashboard multirun/mine
+    hideseek dashboard multirun/mine entity=TEAM project=xray""",
 }
 
 
