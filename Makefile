@@ -1,10 +1,10 @@
-# make demo | test | test-all | lint | types | ci: each installs what it needs into .venv first.
+# make demo | test | test-all | lint | types | docs: each installs what it needs into .venv first.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test test-all lint types clean
+.PHONY: help install demo test test-all lint types docs clean
 
 help:
 	@echo "make demo      a small grid on synthetic radiographs, results table and picture"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-all  all tests"
 	@echo "make lint      ruff"
 	@echo "make types     mypy"
+	@echo "make docs      the documentation site, in build/docs"
 	@echo "make clean     remove $(VENV), caches and build output"
 
 install: $(STAMP)
@@ -38,6 +39,11 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+
+docs: $(STAMP)
+	$(BIN)/pip install --quiet --editable ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "open build/docs/index.html, or, to search it too, run $(BIN)/mkdocs serve"
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
