@@ -12,7 +12,7 @@ import polars as pl
 
 from hideseek.audit.audit import FORMAT
 from hideseek.errors import UserError
-from hideseek.sweep.runs import read_done
+from hideseek.sweep.runs import read_done, sweep_results
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Evidence:
         audit: content of audit.json; see docs/audit.md.
         tables: audit/NAME.csv by NAME, for example "metrics" and "comparisons"; a part that was not
             asked for has none.
-        results: results.csv, one row per finished cell.
+        results: as in results.csv, one row per finished cell.
         cells: folders of the finished cells, by name.
     """
 
@@ -66,7 +66,8 @@ def read_evidence(sweep: Path) -> Evidence:
         if not isinstance(audit, dict) or audit.get("format") != FORMAT:
             raise UserError(f"{path}: not format {FORMAT}; {again}")
         tables = {file.stem: pl.read_csv(file) for file in sorted(path.parent.glob("*.csv"))}
-        results = pl.read_csv(sweep / "results.csv")
+        listed = sweep / "results.csv"
+        results = pl.read_csv(listed) if listed.is_file() else sweep_results(sweep)
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: not there; {again}") from None
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:

@@ -22,7 +22,7 @@ CHAPTERS = (
     "checklists",
     "model_card",
 )
-"""Modules of this package; each has a function `chapter`. What a reader needs first stands first."""
+"""Modules of this package, each with a function `chapter`; what a reader needs first is first."""
 
 
 def chapter_function(name: str) -> Callable[[Evidence], Chapter]:
