@@ -49,6 +49,7 @@ def report(sweep: Path) -> int:
     folder = sweep / "report"
     folder.mkdir(exist_ok=True)
     export(chapters, folder)
+    _write_cards(evidence, folder)
     page = write_page(chapters, evidence, folder / "index.html")
     for chapter in chapters:
         if chapter.absent:
@@ -57,6 +58,16 @@ def report(sweep: Path) -> int:
     size = page.stat().st_size / 1e6
     console.print(f"report: {escape(str(page))} ({size:.1f} MB)", highlight=False, soft_wrap=True)
     return 1 if failed else 0
+
+
+def _write_cards(evidence: Evidence, folder: Path) -> None:
+    """Write model_card-1.md and so on, to go with the weights."""
+    from hideseek.report.chapters.model_card import as_markdown, model_cards
+
+    for old in folder.glob("model_card-*.md"):
+        old.unlink()
+    for number, card in enumerate(model_cards(evidence), 1):
+        (folder / f"model_card-{number}.md").write_text(as_markdown(card), encoding="utf-8")
 
 
 def _audit_first(sweep: Path, console: Console) -> None:

@@ -19,7 +19,11 @@ LONGEST_FLOAT = 40
 """Rows that still fit a page; a longer table may break over pages in LaTeX."""
 
 FORMULA = "=+-@＝＋－＠"  # noqa: RUF001  a spreadsheet takes the wide signs too
-MARKUP = re.compile(r"([\\`*_{}\[\]()<>|#~&$!:.@^=+-])")
+MARKUP = re.compile(
+    r"[\\`*_{}\[\]<>|#~&$@^]|^[=+-]|(?<=[0-9])[.)](?=\s|$)|(?<=www)\.|:(?=//)", re.IGNORECASE
+)
+"""Signs that mean something anywhere, at the start of a line, in a list or in a link."""
+
 LATEX: Mapping[str, str] = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "`": r"\textasciigrave{}",
@@ -132,7 +136,7 @@ def as_markdown(table: Table) -> str:
 
 def markdown(text: str) -> str:
     """Escape text for one line of Markdown."""
-    return MARKUP.sub(r"\\\1", " ".join(text.split()))
+    return MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def latex(table: Table) -> str:

@@ -32,33 +32,36 @@ def print_selftest(found: Sequence[Rehearsal], summary: Mapping[str, Any]) -> No
 
 def confusion_table(found: Sequence[Rehearsal]) -> Table:
     """Lay out what was planted against what was found, at strength 0 and 1."""
-    rows: dict[tuple[str, str], Counter[str]] = {}
+    rows: dict[tuple[str, str, str], Counter[str]] = {}
     for each in found:
         if each.planted.strength in (0, 1):
             carrier = each.planted.carrier if each.planted.strength else "nothing"
-            rows.setdefault((carrier, expected(each.planted)), Counter())[each.verdict] += 1
+            key = each.planted.on, carrier, expected(each.planted)
+            rows.setdefault(key, Counter())[each.verdict] += 1
     verdicts = list(dict.fromkeys([*EXPECTED.values(), *(v for row in rows.values() for v in row)]))
-    table = _table("planted at full strength, and what was found", "planted", "expected")
+    title = "planted at full strength, and what was found"
+    table = _table(title, "background", "planted", "expected")
     for verdict in verdicts:
         table.add_column(verdict.replace("_", "\n"), justify="right")
-    for (carrier, wanted), counts in rows.items():
+    for (on, carrier, wanted), counts in rows.items():
         shown = (
             f"[bold]{counts[name]}[/bold]" if name == wanted else str(counts[name] or "")
             for name in verdicts
         )
-        table.add_row(carrier, wanted, *shown)
+        table.add_row(on, carrier, wanted, *shown)
     return table
 
 
 def power_table(found: Sequence[Rehearsal]) -> Table:
     """Lay out how often the truth is found, by carrier, strength and number of images."""
-    table = _table("correct verdicts, with 95 % intervals", "planted", "strength", "images")
+    title = "correct verdicts, with 95 % intervals"
+    table = _table(title, "background", "planted", "strength", "images")
     for name in OUTCOMES:
         table.add_column(name.replace("_", " "), justify="right")
-    for (carrier, strength, images), group in sorted(groups(found).items()):
+    for (on, carrier, strength, images), group in sorted(groups(found).items()):
         others = (str(rate(group, name).hits or "") for name in OUTCOMES[1:])
         shown = str(rate(group, "correct"))
-        table.add_row(carrier, f"{strength:g}", str(images), shown, *others)
+        table.add_row(on, carrier, f"{strength:g}", str(images), shown, *others)
     return table
 
 

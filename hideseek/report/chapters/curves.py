@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from hideseek.errors import UserError
-from hideseek.report.cell_files import CellFiles, file_name, read_cell, shown
+from hideseek.report.cell_files import CellFiles, file_name, in_order, read_cell, shown
 from hideseek.report.chapter import Chapter, Picture, Table
 from hideseek.report.curve_panels import Line, curve_panels
 from hideseek.report.drawing import picture
@@ -43,6 +43,13 @@ class Curve:
     monitor: str
 
     @property
+    def name(self) -> str:
+        """The representation, and whether labels were shuffled or the test set chose the epoch."""
+        shuffled = " labels shuffled" if self.cell.shuffled else ""
+        paper = " selection=paper" if self.cell.setting("selection") == "paper" else ""
+        return f"{self.cell.representation}{shuffled}{paper}"
+
+    @property
     def chosen(self) -> int | None:
         """The epoch that was kept: the first with the best score; None if done.json denies it."""
         score = self.history.get_column("score").fill_nan(None)
@@ -65,7 +72,7 @@ def chapter(evidence: Evidence) -> Chapter:
         A picture for each network and the table of chosen epochs.
     """
     curves, damaged = [], []
-    for folder in evidence.cells:
+    for folder in in_order(evidence):
         try:
             curves.append(read_curve(folder))
         except UserError as error:
@@ -74,9 +81,6 @@ def chapter(evidence: Evidence) -> Chapter:
     if not curves:
         absent = "No finished cell has a readable history.csv; run the sweep (hideseek train -m)."
         return Chapter("training", title, tuple(damaged), absent=absent)
-    order = {name: place for place, name in enumerate(evidence.results["folder"])} \
-        if "folder" in evidence.results.columns else {}  # fmt: skip
-    curves.sort(key=lambda curve: (order.get(curve.cell.folder, len(order)), curve.cell.folder))
     models = dict.fromkeys(curve.cell.model for curve in curves)
     pictures = [
         _picture(number, model, [curve for curve in curves if curve.cell.model == model])
@@ -135,7 +139,7 @@ def _sentences(curves: Sequence[Curve], damaged: Sequence[str]) -> tuple[str, ..
     ]
     paper = [c for c in curves if c.cell.setting("selection") == "paper"]
     if paper:
-        some = "all cells" if len(paper) == len(curves) else f"{len(paper)} cells"
+        some = "all cells" if len(paper) == len(curves) else f"{len(paper)} of {len(curves)} cells"
         lines.append(
             f"In {some} the test images chose the epoch, as in the paper (selection=paper): the "
             "score shown is that of the test set, and the test results are too good by the choice."
@@ -161,7 +165,7 @@ def _table(curves: Sequence[Curve]) -> Table:
         cell, epochs, chosen = curve.cell, curve.history.height, curve.chosen
         score = curve.history.get_column("score")
         best = None if chosen is None else score[chosen - 1]
-        named = shown(cell.model), shown(cell.representation), cell.seed
+        named = shown(cell.model), shown(curve.name), cell.seed
         rows.append((*named, epochs, chosen, best, score[-1], cell.folder))
     types = {**dict.fromkeys(COLUMNS[:2], pl.String), **dict.fromkeys(COLUMNS[2:5], pl.Int64),
              **dict.fromkeys(COLUMNS[5:7], pl.Float64), "folder": pl.String}  # fmt: skip
@@ -175,16 +179,16 @@ def _table(curves: Sequence[Curve]) -> Table:
 
 
 def _picture(number: int, model: str, curves: Sequence[Curve]) -> Picture:
-    names = list(dict.fromkeys(shown(curve.cell.representation) for curve in curves))
+    names = list(dict.fromkeys(shown(curve.name) for curve in curves))
     epochs = sorted(curve.chosen for curve in curves if curve.chosen is not None)
     score = shown(curves[0].monitor)
     range_of = f"between {epochs[0]} and {epochs[-1]}" if epochs else "unknown"
     return picture(
-        curve_panels([Line(c.cell.representation, c.history, c.chosen) for c in curves], score),
+        curve_panels([Line(c.name, c.history, c.chosen) for c in curves], score),
         file_name("training", number, model),
         f"{shown(model)}: loss and score by epoch; the dots are the chosen epochs.",
-        f"Training loss, validation loss and validation score of {shown(model)} by epoch, for "
-        f"{len(names)} representations ({', '.join(names)}); the chosen epochs are {range_of}. "
+        f"Training loss, validation loss and validation score of {shown(model)} by epoch. "
+        f"Representations: {', '.join(names)}; the chosen epochs are {range_of}. "
         "The table of chosen epochs has the numbers.",
         model=model,
     )

@@ -8,7 +8,7 @@ from hideseek.report.chapter import Chapter, Picture, Table
 from hideseek.report.drawing import legible, picture, stacked
 from hideseek.report.evidence import Evidence
 from hideseek.report.heat import Heat, heat_figure
-from hideseek.report.scores import LIMITS, columns, groups, number, scores, texts
+from hideseek.report.scores import LIMITS, audit_command, columns, groups, number, scores, texts
 
 MARKS = {"equivalent": "=", "different": "≠", "inconclusive": "?"}
 """Of `decision` in comparisons.csv."""
@@ -28,7 +28,7 @@ def chapter(evidence: Evidence) -> Chapter:
     accuracy, auc = accuracies(evidence), scores(evidence, "macro_auc").drop("seeds")
     title, key = "Networks and representations", "heat-map"
     if accuracy.is_empty():
-        absent = f"This audit has no accuracies. To make them: hideseek audit {evidence.sweep}"
+        absent = f"This audit has no accuracies. To make them: {audit_command(evidence)}"
         return Chapter(key, title, absent=absent)
     classes = texts(evidence.audit.get("classes"))
     chance = 1 / max(2, len(classes))
