@@ -29,6 +29,8 @@ BASH = r"""# Completion of hideseek for bash: eval "$(hideseek completion bash)"
 _hideseek() {
     local line=${COMP_LINE:0:COMP_POINT} verb=${COMP_WORDS[1]}
     local cur=${line##*[[:space:]]} plain= dotted= values= path= words= word skip= IFS=$' \t\n'
+    local -  # the shell has its own settings back at the end
+    set -f   # what was typed, and the names of files, are no patterns
     COMPREPLY=()
     case $verb in
 @CASES@
@@ -48,7 +50,9 @@ _hideseek() {
         esac
     fi
     if [[ -n $cur || -z $path || $COMP_CWORD != 2 ]]; then
-        for word in $(compgen -W "$words" -- "$cur"); do
+        # Not compgen -W: it would run what stands in backquotes in the text that was typed.
+        for word in $words; do
+            [[ $word == "$cur"* ]] || continue
             [[ $word == *[=.] ]] || word+=" "
             COMPREPLY+=("${word#"$skip"}")
         done

@@ -96,10 +96,10 @@ def place(name: str, path: Path) -> Finding:
         path: which may not exist; then its nearest ancestor is tried. Nothing stays behind.
     """
     path = path.absolute()
-    there = next(folder for folder in (path, *path.parents) if folder.exists())
     remedy = "export HIDESEEK_CACHE=FOLDER" if name == "cache" else "work in another folder"
     remedy = "export TMPDIR=FOLDER" if name == "temp" else remedy
     try:
+        there = next(folder for folder in (path, *path.parents) if folder.exists())
         with tempfile.TemporaryFile(dir=there):
             free = shutil.disk_usage(there).free / 1e9
     except OSError as error:

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -132,10 +133,18 @@ def _fixed_share(cache: Cache) -> float:
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
-    """Write a JSON file in one go: whole under its name, or not there."""
+    """Write a JSON file in one go: whole under its name, or not there; what is not finite is null."""
     temporary = path.with_name(f".{path.name}")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    temporary.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
     temporary.replace(path)
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _number(value: float) -> float | None:

@@ -171,6 +171,20 @@ def test_bash_completes_verbs_keys_values_and_paths(place):
 
 
 @needs("bash")
+@pytest.mark.parametrize("typed", ["$(touch${IFS}pwned)", "`touch${IFS}pwned`", "$(<images.csv)"])
+def test_what_is_typed_is_never_run(typed, place):
+    for line in (f"hideseek train model={typed},t", f"hideseek train {typed}", f"hideseek {typed}"):
+        bash(line)
+    assert not (place / "pwned").exists()
+
+
+@needs("bash")
+def test_names_of_files_are_no_patterns(place):
+    (place / "[ab]*").touch()
+    assert "[ab]*" in bash("hideseek prepare data.manifest=")
+
+
+@needs("bash")
 def test_bash_that_does_not_split_at_equals_signs(place):
     assert bash("hideseek train model=al", breaks=" ") == ["model=alexnet "]
     assert bash("hideseek prepare data.manifest=im", breaks=" ") == ["data.manifest=images.csv"]

@@ -134,7 +134,7 @@ def audit_grid(grid: Grid, settings: Settings, counts: Counts) -> Audit:
         _metrics_table(scores, seeds),
         _comparisons_table(grid, settings, counts),
         tuple(verdicts),
-        () if (margins := margins_section(grid, scores)) is None else (margins,),
+        () if (margins := margins_section(grid, scores, settings.least)) is None else (margins,),
     )
 
 

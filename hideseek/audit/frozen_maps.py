@@ -20,7 +20,6 @@ from hideseek.audit.section import Section
 from hideseek.checkpoint import NetworkCard
 from hideseek.data.datamodule import RepresentationDataset
 from hideseek.data.sampler import Draw
-from hideseek.errors import UserError
 
 NAME = "attribution"
 IMAGES = 60
@@ -52,24 +51,24 @@ def maps_section(
         The section with the tables `attribution` (means over all images, by class, and by right and
         wrong) and `attribution_images`; `left_out` with the reason where no layer is named.
     """
+    chosen = balanced_draw(labels.astype(np.int64), IMAGES)
+    items = [dataset[Draw(rows[each])] for each in chosen]
+    images = torch.stack([item["image"] for item in items])
+    masks, radiographs = torch.stack([item["mask"] for item in items]).numpy(), images[:, 0].numpy()
     try:
         layer = cam_layer(net, card)
-        chosen = balanced_draw(labels.astype(np.int64), IMAGES)
-        items = [dataset[Draw(rows[each])] for each in chosen]
-        images = torch.stack([item["image"] for item in items])
-        masks = torch.stack([item["mask"] for item in items]).numpy()
-        about = net, card, layer, images, device
-        maps = explain(*about)[1]
-    except (UserError, RuntimeError, ValueError) as error:  # torch's, of an odd network
-        reason = (str(error).strip() or "no message").splitlines()[0]
+        random = deepcopy(net)
+        maps = explain(net, card, layer, images, device)[1]
+        found = measured(maps, masks, radiographs)
+        energies = random_energy((random, card, layer, images, device), masks, radiographs)
+    except Exception as error:  # somebody's own network; what was found before must not be lost
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         return Section(NAME, {"left_out": reason}, lines=(f"attribution: left out: {reason}",))
-    found = measured(maps, masks, images[:, 0].numpy())
     shown = predictions[chosen.tolist()]
     named = shown.select("image_id", "patient_id", "source", "label", "prediction").with_columns(
         correct=pl.col("prediction") == pl.col("label")
     )
     drawn = counts[:, chosen]
-    energies = random_energy((deepcopy(net), *about[1:]), masks, images[:, 0].numpy())
     gate = gate_of(np.column_stack([energy_of(found), energies]), drawn)
     table = _means(named.hstack(found), drawn)
     content: dict[str, Any] = {

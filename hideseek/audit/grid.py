@@ -9,9 +9,8 @@ shuffled, are set aside for the parts that ask it.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from hideseek.audit.variants import once, one_line, told_apart
 from hideseek.errors import UserError
 from hideseek.roi import REPRESENTATIONS
 from hideseek.sweep.runs import ORDINARY, Training, read_done, read_training
-from hideseek.sweep.untrusted import read_yaml
 
 Integers = npt.NDArray[np.int64]
-KNOWN = ("roi", "seed", "selection", "sweep", "experiment", "hydra", "datamodule.shuffle_labels")
-"""How the keys start that a grid is laid out by, or that change no result."""
-
 TABLE = ("image_id", "patient_id", "source", "label", "prediction")
 
 
@@ -143,55 +139,31 @@ def read_grid(sweep: Path) -> Grid:
     cells = [(folder, done) for folder, done in cells if done.get("task") == "classify"]
     if not cells:
         raise UserError(f"{sweep}: no finished cell of a classifier; run the sweep first")
-    first, classes = cells[0][0], tuple(cells[0][1]["classes"])
+    first, classes = cells[0][0], _classes(*cells[0])
     data = str(cells[0][1].get("recipe_hash", ""))
     images = _read(first, classes).select(TABLE[:4])
     found = []
-    for folder, done in cells:
+    for folder, done in once(cells):
         table = _read(folder, classes)
-        if tuple(done["classes"]) != classes or not table.select(TABLE[:4]).equals(images):
+        if _classes(folder, done) != classes or not table.select(TABLE[:4]).equals(images):
             raise UserError(
                 f"{folder}: its test images are not those of {first.name}; an audit compares cells "
                 "on the same images"
             )
         found.append(_cell(folder, done, table, classes))
     found.sort(key=_order)
-    judged, aside = _set_aside(_told_apart(sweep, found))
+    judged, aside = _set_aside(told_apart(sweep, found))
     if not judged:
         raise UserError(f"{sweep}: all its labels are shuffled; run the cells of true labels, too")
     numbers = _numbers(images.get_column("label"), classes)
     return Grid(classes, images, numbers, judged, data, aside)
 
 
-def _told_apart(sweep: Path, cells: list[CellPredictions]) -> list[CellPredictions]:
-    """Name networks by what else the sweep varied, such as a width, where they share a cell.
-
-    Averaged as if they were seeds, two networks would pass for one. Draws of random boxes are
-    averaged, and who chose the epoch is told apart elsewhere.
-    """
-    places = Counter((cell.model, cell.representation, cell.seed, cell.training) for cell in cells)
-    if max(places.values()) == 1:
-        return cells
-    given = {cell.folder: _overrides(sweep / cell.folder) for cell in cells}
-    named = []
-    for cell in cells:
-        alike = [given[each.folder] for each in cells if each.model == cell.model]
-        keys = {key for overrides in alike for key in overrides if not key.startswith(KNOWN)}
-        varied = sorted(key for key in keys if len({each.get(key) for each in alike}) > 1)
-        further = [f"{key}={given[cell.folder].get(key, '')}" for key in varied]
-        named.append(replace(cell, model=" ".join([cell.model, *further])))
-    return named
-
-
-def _overrides(folder: Path) -> dict[str, str]:
-    """Read a cell's overrides.yaml by key; without one, or with a strange one, none."""
-    path = folder / "overrides.yaml"
-    try:
-        listed = read_yaml(path.read_text(), str(path))
-    except (OSError, ValueError, UserError):
-        return {}
-    texts = [str(each).partition("=") for each in listed] if isinstance(listed, list) else []
-    return {key.lstrip("+"): value for key, _, value in texts}
+def _classes(folder: Path, done: Mapping[str, Any]) -> tuple[str, ...]:
+    listed = done.get("classes")
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        raise UserError(f"{folder}/done.json: names no classes; delete the cell and run it again")
+    return tuple(listed)
 
 
 def _set_aside(
@@ -230,18 +202,24 @@ def _read(folder: Path, classes: Sequence[str]) -> pl.DataFrame:
 def _cell(
     folder: Path, done: dict[str, Any], table: pl.DataFrame, classes: Sequence[str]
 ) -> CellPredictions:
-    return CellPredictions(
-        model=str(done["model"]),
-        roi=str(done["roi"]),
-        fill=str(done.get("fill", "")),
-        margin=float(done.get("margin", 0.0)),
-        seed=int(done["seed"]),
-        folder=folder.name,
-        predictions=_numbers(table.get_column("prediction"), classes),
-        probabilities=table.select(f"p_{name}" for name in classes).to_numpy(),
-        training=read_training(folder),
-        hidden=_share(done.get("hidden")),
-    )
+    try:
+        return CellPredictions(
+            model=one_line(str(done["model"])),
+            roi=one_line(str(done["roi"])),
+            fill=one_line(str(done.get("fill", ""))),
+            margin=float(done.get("margin", 0.0)),
+            seed=int(done["seed"]),
+            folder=folder.name,
+            predictions=_numbers(table.get_column("prediction"), classes),
+            probabilities=table.select(f"p_{name}" for name in classes).to_numpy(),
+            training=read_training(folder),
+            hidden=_share(done.get("hidden")),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"{folder}/done.json: damaged ({reason}); delete the cell and run it again"
+        ) from None
 
 
 def _share(value: object) -> float | None:

@@ -20,6 +20,7 @@ from hideseek.audit.grid import Grid
 from hideseek.audit.section import Section
 
 CHANCE = 0.5
+HIDING = ("lungs_removed", "lungs_boxed_out", "union_box_out")
 FEWEST = 3
 """Margins that make a curve."""
 
@@ -50,7 +51,7 @@ class Half:
         return f"{shown[0]} % ({shown[1]} to {shown[2]})"
 
 
-def half_margin(curve: Mapping[float, Draws], least: float = 0.05) -> Half | None:
+def half_margin(curve: Mapping[float, Draws], least: float = 0.05) -> Half | str:
     """Find where the excess over chance falls to half of what the lungs' own outline leaves.
 
     Args:
@@ -59,14 +60,13 @@ def half_margin(curve: Mapping[float, Draws], least: float = 0.05) -> Half | Non
         least: AUC above chance without which there is nothing to halve.
 
     Returns:
-        The margin; None without a margin of 0 and two larger ones, or where the lower limit of the
-        AUC at 0 is not above chance by `least`.
+        The margin, or in words why there is none.
     """
     margins = sorted(margin for margin in curve if margin >= 0)
     if len(margins) < FEWEST or margins[0] != 0:
-        return None
+        return "not known without the margin 0 and two larger ones"
     if curve[0].interval().low - CHANCE <= least:
-        return None
+        return "nothing to halve, for it is not clearly above chance at margin 0"
     excess = np.stack(
         [np.concatenate([[curve[m].estimate], curve[m].values]) - CHANCE for m in margins]
     )
@@ -94,20 +94,21 @@ def _first_below(margins: Floats, excess: Floats, half: Floats) -> Floats:
 
 
 def margins_section(
-    grid: Grid, scores: Mapping[tuple[str, str], Mapping[str, Draws]]
+    grid: Grid, scores: Mapping[tuple[str, str], Mapping[str, Draws]], least: float = 0.05
 ) -> Section | None:
     """Sum up the margins of a sweep.
 
     Args:
         grid: its cells.
         scores: metrics by model and representation, seeds averaged.
+        least: AUC above chance that counts.
 
     Returns:
-        The section with the table `margins`, or None where no representation was shown with three
-        margins.
+        The section with the table `margins`, or None where no representation that hides the lungs
+        was shown with three margins. Those that show the lungs gain with the margin.
     """
     curves: dict[tuple[str, str, str], dict[float, Draws]] = {}
-    for cell in grid.cells:
+    for cell in (each for each in grid.cells if each.roi in HIDING):
         draws = scores[cell.model, cell.representation]["macro_auc"]
         curves.setdefault((cell.model, cell.roi, cell.fill), {})[cell.margin] = draws
     curves = {key: curve for key, curve in curves.items() if len(curve) >= FEWEST}
@@ -120,9 +121,10 @@ def margins_section(
             {**named, "margin": margin, **asdict(curve[margin].interval())}
             for margin in sorted(curve)
         ]
-        half = half_margin(curve)
-        halves.append({**named, "half": None if half is None else asdict(half)})
-        what = "nothing to halve: not clearly above chance" if half is None else str(half)
-        lines.append(f"margins: {key[0]} {key[1]} {key[2]}: half of its signal gone at {what}")
+        half = half_margin(curve, least)
+        known = isinstance(half, Half)
+        halves.append({**named, "half": asdict(half) if isinstance(half, Half) else None})
+        where = f"at {half}" if known else f": {half}"
+        lines.append(f"margins: {' '.join(key)}: half of its signal is gone {where}")
     content: dict[str, Any] = {"unit": "% of the lungs' width", "half": halves}
     return Section("margins", content, {"margins": pl.DataFrame(rows)}, lines=tuple(lines))

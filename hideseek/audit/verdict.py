@@ -48,7 +48,7 @@ MEANING: Mapping[str, str] = {
     "global_acquisition": "reads something that is all over the image, such as exposure or "
     "processing, or signals inside and outside the lungs that each suffice",
     "mask_confounded": "can be explained by the size and shape of the mask alone",
-    "mixed": "reads the lungs and something else",
+    "mixed": "reads more than one thing",
     "inconclusive": "cannot be told from these images",
 }
 
@@ -133,7 +133,9 @@ class _Questions:
     def vast(self) -> str:
         """Say why a fixed rectangle after which nothing is left proves nothing; "" if it does."""
         if self.hidden is None:
-            return f"how much {FIXED} hides is not on record; run its cells again"
+            return (
+                f"how much {FIXED} hides is not on record; delete its cells and run the sweep again"
+            )
         if self.hidden <= self.rule.most:
             return ""
         return f"{FIXED} hides {self.hidden:.0%} of the image, so it cannot decide"

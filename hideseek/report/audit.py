@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from hideseek.audit.audit import Audit
@@ -45,7 +46,7 @@ def audit_table(audit: Audit, model: str) -> Table:
     """
     margin = f"margin ±{100 * audit.settings.margin:g} points"
     table = Table(
-        title=f"{model}: {audit.grid.images.height} test images, {margin}",
+        title=escape(f"{model}: {audit.grid.images.height} test images, {margin}"),
         header_style="bold",
         box=box.SIMPLE_HEAD,
     )
@@ -64,7 +65,7 @@ def audit_table(audit: Audit, model: str) -> Table:
                     pl.col("model") == model, pl.col("representation") == representation
                 )
             )
-        table.add_row(representation, str(rows.item(0, "seeds")), *cells, *compared)
+        table.add_row(escape(representation), str(rows.item(0, "seeds")), *cells, *compared)
     return table
 
 

@@ -149,9 +149,12 @@ def _varied(cell: Path) -> dict[str, str]:
 
 def _is_sound(content: dict[str, Any]) -> bool:
     """Tell whether what names a cell has the types that readers rely on."""
-    names = [content.get("model"), content.get("roi"), *content.get("classes", [])]
-    seed = content.get("seed")
-    return all(isinstance(name, str) for name in names) and isinstance(seed, int)
+    classes, seed = content.get("classes", []), content.get("seed")
+    if not isinstance(classes, list) or not isinstance(seed, int):
+        return False
+    return all(
+        isinstance(name, str) for name in (content.get("model"), content.get("roi"), *classes)
+    )
 
 
 def _place(roi: str) -> int:

@@ -82,6 +82,19 @@ def test_without_a_layer_the_rest_of_the_audit_stands(cache: Cache, layer: str, 
     assert sections["hiding"].content["reading"]
 
 
+def test_a_network_that_cannot_be_copied_costs_its_maps_and_nothing_else(cache: Cache) -> None:
+    class Keeps(Brightness):
+        def forward(self, image: Tensor) -> Tensor:
+            self.kept = self.pixels(image)  # no leaf of the graph: deepcopy refuses it
+            return super().forward(image)
+
+    net = Keeps()
+    net(torch.zeros(1, 3, SIDE, SIDE))
+    sections = {s.name: s for s in audit_frozen(net, card(), cache, resamples=1000)}
+    assert sections["hiding"].content["reading"]
+    assert "left_out" in sections["attribution"].content
+
+
 def test_some_images_balanced_by_class(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hideseek.audit.frozen_maps.IMAGES", 6)
     labels = np.arange(IMAGES) % 3

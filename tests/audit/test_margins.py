@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hideseek.audit.audit import Settings, audit_grid, resamples_of
 from hideseek.audit.bootstrap import Draws
-from hideseek.audit.margins import half_margin
+from hideseek.audit.grid import read_grid
+from hideseek.audit.margins import Half, half_margin
+from tests.audit.sweep_folder import write_cell
 
 
 def _draws(auc: float, spread: float = 0.0, seed: int = 0) -> Draws:
@@ -17,14 +20,14 @@ def _draws(auc: float, spread: float = 0.0, seed: int = 0) -> Draws:
 def test_half_by_hand():
     # Excess .4, .3, .1: half is .2, midway between the margins 10 and 20.
     half = half_margin({0: _draws(0.9), 10: _draws(0.8), 20: _draws(0.6)})
-    assert half is not None
+    assert isinstance(half, Half)
     assert (half.estimate, half.low, half.high) == pytest.approx((15, 15, 15))
     assert str(half) == "15 % (15 to 15)"
 
 
 def test_a_marker_stays_beyond_the_largest_margin():
     half = half_margin({0: _draws(0.9), 10: _draws(0.9), 30: _draws(0.88)})
-    assert half is not None
+    assert isinstance(half, Half)
     assert (half.estimate, half.low, half.high, half.largest) == (None, None, None, 30)
     assert str(half) == "> 30 % (> 30 to > 30)"
 
@@ -32,7 +35,7 @@ def test_a_marker_stays_beyond_the_largest_margin():
 def test_an_interval_may_be_open_at_the_top():
     curve = {0: _draws(0.9), 10: _draws(0.85), 20: _draws(0.69, 0.03)}
     half = half_margin(curve)
-    assert half is not None and half.estimate is not None and half.low is not None
+    assert isinstance(half, Half) and half.estimate is not None and half.low is not None
     assert half.low < half.estimate < 20
     assert half.high is None
 
@@ -48,7 +51,20 @@ def test_an_interval_may_be_open_at_the_top():
     ids=["two margins", "no margin of 0", "no signal", "a negative one does not count"],
 )
 def test_nothing_to_say(curve):
-    assert half_margin(curve) is None
+    assert isinstance(half_margin(curve), str)
+
+
+def test_the_section_is_of_what_hides_the_lungs(tmp_path):
+    for roi in ("lungs_removed", "lungs_isolated"):
+        for margin, strength in ((0, 3.0), (10, 2.0), (20, 0.0)):
+            write_cell(tmp_path, roi, strength, margin=margin)
+    grid, settings = read_grid(tmp_path), Settings(resamples=1000)
+    (section,) = audit_grid(grid, settings, resamples_of(grid, settings)).sections
+    assert section.tables["margins"]["margin"].to_list() == [0, 10, 20]
+    assert set(section.tables["margins"]["roi"]) == {"lungs_removed"}
+    (half,) = section.content["half"]
+    assert 10 < half["half"]["estimate"] < 20
+    assert section.lines[0].startswith("margins: tiny lungs_removed black: half of its signal")
 
 
 @settings(max_examples=50, deadline=None)
@@ -57,7 +73,7 @@ def test_a_straight_fall_is_halved_where_it_is_half(scale, excess):
     margins = [0, 10, 20, 40]
     fall = {m: _draws(0.5 + excess * max(0.0, 1 - m / (2 * scale))) for m in margins}
     half = half_margin(fall)
-    assert half is not None
+    assert isinstance(half, Half)
     if half.estimate is None:
         assert scale > 40
     else:
