@@ -133,7 +133,7 @@ def _fixed_share(cache: Cache) -> float:
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
-    """Write a JSON file in one go: whole under its name, or not there; what is not finite is null."""
+    """Write a JSON file whole under its name, or not at all; what is not finite is null."""
     temporary = path.with_name(f".{path.name}")
     temporary.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
     temporary.replace(path)

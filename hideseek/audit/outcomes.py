@@ -93,20 +93,21 @@ def summarize(found: Sequence[Rehearsal]) -> dict[str, Any]:
         },
         "power": [
             {
-                "carrier": carrier, "strength": strength, "images": images,
+                "background": on, "carrier": carrier, "strength": strength, "images": images,
                 **asdict(rate(group, "correct")),
                 **Counter(outcome(each.planted, each.verdict) for each in group),
             }
-            for (carrier, strength, images), group in groups(found).items()
+            for (on, carrier, strength, images), group in groups(found).items()
         ],
     }  # fmt: skip
 
 
-def groups(found: Sequence[Rehearsal]) -> dict[tuple[str, float, int], list[Rehearsal]]:
-    """Group by carrier, strength and images; at strength 0 all carriers are `none`."""
-    grouped: dict[tuple[str, float, int], list[Rehearsal]] = {}
+def groups(found: Sequence[Rehearsal]) -> dict[tuple[str, str, float, int], list[Rehearsal]]:
+    """Group by background, carrier, strength and images; at strength 0 all carriers are `none`."""
+    grouped: dict[tuple[str, str, float, int], list[Rehearsal]] = {}
     for each in found:
         drawn = each.planted
-        key = "none" if drawn.strength == 0 else drawn.carrier, drawn.strength, drawn.images
+        carrier = "none" if drawn.strength == 0 else drawn.carrier
+        key = drawn.on, carrier, drawn.strength, drawn.images
         grouped.setdefault(key, []).append(each)
     return grouped

@@ -23,17 +23,22 @@ from hideseek.sweep.runs import read_done
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-SETTINGS = (
-    "data=phantom", "data.phantom.size=64", "model=tiny", "model.net.width=8", "batch_size=16",
-    "schedule=onecycle", "learning_rate=5e-3", "class_weights=[1,1,1]", "augment=none",
-    "trainer=cpu", "logger=csv", "model.cam_layer=head",
+NETWORK = (
+    "model=tiny", "model.net.width=8", "batch_size=16", "schedule=onecycle", "learning_rate=5e-3",
+    "class_weights=[1,1,1]", "augment=none", "trainer=cpu", "logger=csv", "model.cam_layer=head",
 )  # fmt: skip
 """Of every cell: small, for there are hundreds. With the task's own class weights such a network
 says one class only; and the head has no map to draw, so no time goes into attribution.png."""
 
+SETTINGS = ("data=phantom", "data.phantom.size=64", *NETWORK)
+REAL_SETTINGS = ("data=pasted", "data.pasted.size=64", "normalize=imagenet", *NETWORK)
+
 DRAWN = 5760
 """Images times epochs of every training, 12 epochs of 480: with fewer steps for fewer images one
 would see networks that have not learned, where the question is what the audit says of them."""
+
+REAL_DRAWN = 11520
+"""The same on real radiographs, which differ more among themselves."""
 
 SHOWN = (
     ("original", 0), ("lungs_isolated", 0), ("lungs_removed", 0), ("silhouette", 0),
@@ -43,36 +48,92 @@ SHOWN = (
 
 
 @dataclass(frozen=True)
-class Planted:
-    """A phantom data set whose truth is known.
+class Background:
+    """Real radiographs to plant on.
 
     Attributes:
-        carrier: one of `hideseek.data.phantom.CARRIERS`.
+        manifest: CSV file that lists them, with masks.
+        root: folder that its paths are relative to; None for its own.
+        source: the only source to take; None for all.
+        digest: 8 hexadecimal digits, of the rows and the files' sizes.
+    """
+
+    manifest: str
+    root: str | None
+    source: str | None
+    digest: str
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A data set whose truth is known: a phantom, or a signal on real radiographs.
+
+    Attributes:
+        carrier: one of `hideseek.data.phantom.CARRIERS`; with a background, of
+            `hideseek.data.paste.CARRIERS`.
         strength: of the class signal, 0..1.
-        images: of all splits; a quarter are test images.
+        images: of all splits; a quarter are test images. With a background, at most so many.
         seed: of drawing and training.
+        background: radiographs to plant on; None for a phantom.
     """
 
     carrier: str
     strength: float
     images: int
     seed: int
+    background: Background | None = None
 
     @property
     def name(self) -> str:
         """Name the folder of its sweep."""
-        return f"{self.carrier}-{self.strength:g}-n{self.images}-s{self.seed}"
+        name = f"{self.carrier}-{self.strength:g}-n{self.images}-s{self.seed}"
+        return f"{name}-real-{self.background.digest}" if self.background else name
+
+    @property
+    def on(self) -> str:
+        """Name what it is planted on, "phantom" or "real"."""
+        return "real" if self.background else "phantom"
 
     @property
     def drawing(self) -> int:
-        """Seed of the drawing: no two data sets share patients, so that rates can be counted."""
-        return stream(
-            self.seed, f"selftest-{self.carrier}", self.images, round(1e6 * self.strength)
-        )
+        """Seed of the drawing.
+
+        No two phantom data sets share patients, so that rates can be counted. On real radiographs
+        each draws classes and places of its own, for the same patients.
+        """
+        kind = "selftest-real" if self.background else "selftest"
+        return stream(self.seed, f"{kind}-{self.carrier}", self.images, round(1e6 * self.strength))
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Overrides of all cells on what it is planted on."""
+        return REAL_SETTINGS if self.background else SETTINGS
+
+    def words(self) -> list[str]:
+        """Return the overrides that make these data."""
+        from hideseek.sweep.cells import quoted
+
+        steps = REAL_DRAWN if self.background else DRAWN
+        words = [f"epochs={math.ceil(steps / self.images)}"]
+        drawn: dict[str, object] = {
+            "strength": self.strength, "images": self.images, "seed": self.drawing,
+        }  # fmt: skip
+        if self.background is None:
+            drawn["carriers"] = f"[{self.carrier}]"
+            return words + [f"data.phantom.{key}={value}" for key, value in drawn.items()]
+        drawn["carrier"] = self.carrier
+        for key in ("manifest", "root", "source"):
+            given = getattr(self.background, key)
+            drawn[key] = "null" if given is None else quoted(given)
+        return words + [f"data.pasted.{key}={value}" for key, value in drawn.items()]
 
 
 def train_cell(
-    planted: Planted, roi: str, margin: int, sweep: Path, settings: Sequence[str] = SETTINGS
+    planted: Planted,
+    roi: str,
+    margin: int,
+    sweep: Path,
+    settings: Sequence[str] | None = None,
 ) -> Path:
     """Train one cell in this process, unless it is finished; what it says goes to its log.txt.
 
@@ -81,7 +142,7 @@ def train_cell(
         roi: name of the representation.
         margin: growth of the lungs, % of their width.
         sweep: folder that gets the cell.
-        settings: overrides of the cell.
+        settings: overrides of the cell; `Planted.settings` if None.
 
     Returns:
         Folder of the cell.
@@ -91,14 +152,8 @@ def train_cell(
     """
     from hideseek.config import config_hash
 
-    drawn = {
-        "carriers": f"[{planted.carrier}]",
-        "strength": planted.strength,
-        "images": planted.images,
-        "seed": planted.drawing,
-    }
-    words = [f"epochs={math.ceil(DRAWN / planted.images)}", *settings]
-    words += [f"data.phantom.{key}={value}" for key, value in drawn.items()]
+    # Those of the data come first, for tests shorten the training.
+    words = [*planted.words(), *(planted.settings if settings is None else settings)]
     words += [f"roi={roi}", f"seed={planted.seed}", *([f"roi.margin={margin}"] if margin else ())]
     suffix = f"-roi.margin_{margin}" if margin else ""
     with _composed(words, sweep, suffix) as config:

@@ -1,4 +1,4 @@
-"""Planted truth through the real pipeline: phantoms are trained on, and the sweep is audited.
+"""Planted truth through the real pipeline: networks are trained on it, and the sweep is audited.
 
     Planted -> FOLDER/NAME/MODEL-ROI-sSEED/, as in any sweep -> audit_grid -> Rehearsal
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hideseek.audit.planted import SETTINGS, SHOWN, Planted, train_cell
+from hideseek.audit.planted import SHOWN, Planted, train_cell
 from hideseek.errors import UserError
 from hideseek.sweep.pool import DEVICES, THREADS, cell_environment
 from hideseek.sweep.process import die_with_parent
@@ -51,7 +51,7 @@ def rehearse(
     folder: Path,
     workers: int,
     advance: Callable[[int], None] = lambda count: None,
-    settings: Sequence[str] = SETTINGS,
+    settings: Sequence[str] | None = None,
 ) -> list[Rehearsal]:
     """Train and audit data sets, several at once; cells that are finished are kept.
 
@@ -60,7 +60,7 @@ def rehearse(
         folder: gets a sweep for each.
         workers: processes, at least 1.
         advance: told how many data sets are done.
-        settings: overrides of every cell.
+        settings: overrides of every cell; `Planted.settings` of each if None.
 
     Returns:
         One for each, in the order given.
@@ -92,13 +92,15 @@ def rehearse(
         return [future.result() for future in futures]
 
 
-def rehearse_one(planted: Planted, folder: Path, settings: Sequence[str] = SETTINGS) -> Rehearsal:
+def rehearse_one(
+    planted: Planted, folder: Path, settings: Sequence[str] | None = None
+) -> Rehearsal:
     """Train the unfinished cells of one data set in this process, and audit its sweep.
 
     Args:
         planted: what to draw.
         folder: its sweep lies in it.
-        settings: overrides of every cell.
+        settings: overrides of every cell; `Planted.settings` of each if None.
 
     Returns:
         What the audit says.

@@ -3,7 +3,8 @@
     carriers x strengths x images x seeds -> rehearsal.rehearse -> outcomes -> selftest.{csv,json}
 
 At strength 0 nothing tells the classes apart, whatever the carrier: there a verdict that claims
-anything is a false alarm. At full strength the verdict has to name what carries the class.
+anything is a false alarm. At full strength the verdict has to name what carries the class. With
+`real=` the same is planted on real radiographs whose labels are thrown away.
 """
 
 from __future__ import annotations
@@ -11,18 +12,21 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from hideseek import __version__
 from hideseek.audit.outcomes import EXPECTED, expected, outcome, summarize
-from hideseek.audit.planted import SETTINGS, Planted
+from hideseek.audit.planted import Background, Planted
 from hideseek.audit.rehearsal import Rehearsal, rehearse
 from hideseek.errors import UserError
 
 FEWEST = 60
 """Images with which each split has every class."""
+
+REAL = ("none", "opacity", "marker", "gain")
+"""Carriers that can be pasted on a real radiograph: `hideseek.data.paste.CARRIERS`."""
 
 USAGE = f"""hideseek selftest [--quick] [KEY=VALUE ...]
 
@@ -31,6 +35,10 @@ USAGE = f"""hideseek selftest [--quick] [KEY=VALUE ...]
   strengths=0,0.25,0.5,1    of the planted signal, 0..1
   images=240,480            of a data set; a quarter of them are test images
   carriers=NAME,...         by default {", ".join(EXPECTED)}
+  real=MANIFEST             plant on these radiographs, which need lung masks, instead of phantoms;
+                            carriers are then {", ".join(REAL)}
+  root=FOLDER               of the manifest's paths; by default the manifest's own
+  source=NAME               the only source to take
   folder=multirun/selftest  what is finished there is kept
   workers=N                 processes; by default one for each processor
 
@@ -45,9 +53,12 @@ class Options:
         seeds: of drawing and training.
         strengths: of the signal, 0..1.
         images: sizes of the data sets.
-        carriers: some of `EXPECTED`.
+        carriers: some of `EXPECTED`, or of `REAL`.
         folder: for the sweeps and the results.
         workers: processes; 0 for one a processor.
+        real: manifest of radiographs to plant on; None for phantoms.
+        root: folder that its paths are relative to; None for its own.
+        source: the only source to take; None for all.
     """
 
     seeds: tuple[int, ...] = (100, 101, 102, 103, 104)
@@ -56,6 +67,9 @@ class Options:
     carriers: tuple[str, ...] = tuple(EXPECTED)
     folder: Path = Path("multirun/selftest")
     workers: int = 0
+    real: str | None = None
+    root: str | None = None
+    source: str | None = None
 
 
 QUICK: dict[str, Any] = {"seeds": (100,), "strengths": (0.0, 1.0), "images": (480,)}
@@ -81,7 +95,8 @@ def selftest(words: Sequence[str]) -> int:
     from hideseek.sweep.launcher import sole_owner
 
     options = read_options(words)
-    planted = plan(options)
+    background = background_of(options)
+    planted = plan(options, background)
     options.folder.mkdir(parents=True, exist_ok=True)
     bar, advance = progress("data sets", len(planted))
     workers = options.workers or len(os.sched_getaffinity(0))
@@ -115,15 +130,26 @@ def read_options(words: Sequence[str]) -> Options:
                 given[key] = tuple(value.split(","))
             elif key in ("folder", "workers"):
                 given[key] = Path(value) if key == "folder" else int(value)
+            elif key in ("real", "root", "source"):
+                given[key] = value
             else:
                 known = ", ".join(Options.__dataclass_fields__)
                 raise UserError(f"'{word}' is unknown; known are --quick, {known}")
         except ValueError:
             raise UserError(f"{word}: '{value}' is not a list of numbers") from None
-    options = Options(**given)
-    unknown = [name for name in options.carriers if name not in EXPECTED]
+    if "real" in given:
+        given = {"carriers": REAL, **given}
+    return _checked(Options(**given))
+
+
+def _checked(options: Options) -> Options:
+    """Refuse what is out of range."""
+    known, on = (tuple(EXPECTED), "") if options.real is None else (REAL, " on real radiographs")
+    unknown = [name for name in options.carriers if name not in known]
     if unknown:
-        raise UserError(f"carriers={unknown[0]} is unknown; known are {', '.join(EXPECTED)}")
+        raise UserError(f"carriers={unknown[0]} is unknown{on}; known are {', '.join(known)}")
+    if options.real is None and (options.root, options.source) != (None, None):
+        raise UserError("root and source are of real radiographs; give real=MANIFEST too")
     if not all(0 <= strength <= 1 for strength in options.strengths):
         raise UserError("strengths: give numbers in 0..1")
     if not options.seeds:
@@ -138,10 +164,25 @@ def _range(text: str) -> range:
     return range(int(first), int(last or first) + 1)
 
 
-def plan(options: Options) -> list[Planted]:
+def background_of(options: Options) -> Background | None:
+    """Look at the radiographs to plant on; None for phantoms.
+
+    Raises:
+        UserError: there is no such manifest, or nothing in it has a mask.
+    """
+    if options.real is None:
+        return None
+    from hideseek.data.pasted import PasteRecipe, backgrounds, rows_hash
+
+    recipe = PasteRecipe(options.real, options.root, options.source)
+    digest = rows_hash(recipe, backgrounds(recipe))[:8]
+    return Background(options.real, options.root, options.source, digest)
+
+
+def plan(options: Options, background: Background | None = None) -> list[Planted]:
     """List the data sets; `none` has no signal whatever its strength, so it is there once."""
     planted = [
-        Planted(carrier, strength, images, seed)
+        Planted(carrier, strength, images, seed, background)
         for seed in options.seeds
         for images in options.images
         for strength in options.strengths
@@ -158,9 +199,11 @@ def write(folder: Path, found: Sequence[Rehearsal], summary: Mapping[str, Any]) 
 
     from hideseek.record import write_json
 
+    names = [field.name for field in fields(Planted) if field.name != "background"]
     rows = [
         {
-            **asdict(each.planted),
+            **{name: getattr(each.planted, name) for name in names},
+            "background": each.planted.on,
             "expected": expected(each.planted),
             "verdict": each.verdict,
             "outcome": outcome(each.planted, each.verdict),
@@ -170,10 +213,12 @@ def write(folder: Path, found: Sequence[Rehearsal], summary: Mapping[str, Any]) 
         for each in found
     ]
     pl.DataFrame(rows, infer_schema_length=None).write_csv(folder / "selftest.csv")
+    background = found[0].planted.background
     head = {
         "format": 1,
         "version": __version__,
         "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "settings": list(SETTINGS),
+        "settings": list(found[0].planted.settings),
+        "background": None if background is None else asdict(background),
     }
     write_json(folder / "selftest.json", {**head, **summary})

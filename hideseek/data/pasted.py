@@ -153,10 +153,15 @@ def backgrounds(recipe: PasteRecipe) -> pl.DataFrame:
 
 def recipe_hash(recipe: PasteRecipe, rows: pl.DataFrame) -> str:
     """Name a data set by 12 hexadecimal digits: its settings and the manifest's content."""
-    content = {**asdict(recipe), "version": VERSION, "rows": table_hash(rows)}
-    content["files"] = files_hash(rows, recipe.folder())
+    content = {**asdict(recipe), "version": VERSION, "rows": rows_hash(recipe, rows)}
     del content["manifest"], content["root"]  # the same files elsewhere are the same data set
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def rows_hash(recipe: PasteRecipe, rows: pl.DataFrame) -> str:
+    """Hash the rows of `backgrounds` and the sizes of their files: 64 hexadecimal digits."""
+    content = table_hash(rows) + files_hash(rows, recipe.folder())
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 class Dealt(NamedTuple):
@@ -171,32 +176,30 @@ class Dealt(NamedTuple):
     split: str
 
 
-def deal(
-    patients: Sequence[tuple[str, str, int]], random: np.random.Generator
-) -> dict[tuple[str, str], Dealt]:
+def deal(patients: Sequence[tuple[str, str, int]], random: np.random.Generator) -> dict[str, Dealt]:
     """Deal each patient a class and a split: at random, and alike in every source.
 
     Permuted blocks: each three patients of a source and of about as many images get the three
     classes in random order and one split.
 
     Args:
-        patients: source, patient and number of images; one row each.
+        patients: source, patient and number of images; one row for each patient.
         random: of the order of patients and classes.
 
     Returns:
-        By source and patient. In each source the classes differ by a patient or two at most.
+        By patient. In each source the classes differ by a patient or two at most.
     """
     order = sorted(patients)
     random.shuffle(order)
     order.sort(key=lambda patient: (patient[0], -patient[2]))
     first = int(random.integers(len(PLACES)))
     dealt, classes = {}, np.arange(len(CLASSES))
-    for number, (source, patient, _) in enumerate(order):
+    for number, (_, patient, _) in enumerate(order):
         block, place = divmod(number, len(CLASSES))
         if place == 0:
             random.shuffle(classes)
         split = PLACES[(first + block) % len(PLACES)]
-        dealt[source, patient] = Dealt(int(classes[place]), split)
+        dealt[patient] = Dealt(int(classes[place]), split)
     return dealt
 
 
@@ -245,8 +248,7 @@ def _write_images(
     recipe: PasteRecipe, rows: pl.DataFrame, folder: Path, advance: Callable[[int], None]
 ) -> pl.DataFrame:
     """Write what the patients are dealt; of a patient all images or none."""
-    keys = ["source", "patient_id"]
-    groups = rows.partition_by(keys, as_dict=True, maintain_order=True)
+    groups = rows.partition_by("patient_id", as_dict=True, maintain_order=True)
     order = sorted(groups)
     np.random.default_rng(stream(recipe.seed, "pasted-patients")).shuffle(order)
     squares: dict[str, tuple[Pixels, Mask]] = {}
@@ -261,16 +263,18 @@ def _write_images(
         if len(squares) >= recipe.images:
             break
     used = rows.filter(pl.col("image_id").is_in(list(squares)))
-    patients = used.group_by(keys).len().rows()
-    if len(patients) < FEWEST_PATIENTS:
+    # One patient may have been filmed in two places, and still has one class and one split.
+    patients = used.group_by("patient_id").agg(pl.col("source").min(), pl.len().alias("images"))
+    patients = patients.select("source", "patient_id", "images")
+    if patients.height < FEWEST_PATIENTS:
         raise UserError(
-            f"{recipe.manifest}: {len(patients)} patients have a radiograph with two lungs, too "
+            f"{recipe.manifest}: {patients.height} patients have a radiograph with two lungs, too "
             f"few to plant on; {FEWEST_PATIENTS} are needed"
         )
-    dealt = deal(patients, np.random.default_rng(stream(recipe.seed, "pasted-labels")))
+    dealt = deal(patients.rows(), np.random.default_rng(stream(recipe.seed, "pasted-labels")))
     written = []
     for number, row in enumerate(used.iter_rows(named=True)):
-        label, split = dealt[row["source"], row["patient_id"]]
+        label, split = dealt[row["patient_id"]]
         image, mask = squares[row["image_id"]]
         random = np.random.default_rng(stream(recipe.seed, "pasted-signal", number))
         image = paste(image, mask, label, recipe.carrier, recipe.strength, random)

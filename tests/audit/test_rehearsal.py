@@ -17,7 +17,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 from hideseek.audit.grid import read_grid
-from hideseek.audit.planted import SETTINGS, SHOWN, Planted, train_cell
+from hideseek.audit.planted import (
+    REAL_SETTINGS,
+    SETTINGS,
+    SHOWN,
+    Background,
+    Planted,
+    train_cell,
+)
 from hideseek.audit.rehearsal import rehearse, rehearse_one
 from hideseek.audit.verdict import Rule, judge
 from hideseek.errors import UserError
@@ -30,6 +37,7 @@ NAMES = [
     "tiny-lungs_removed-s100-roi.margin_20",
 ]  # fmt: skip
 MARKER = Planted("marker", 1.0, 60, 100)
+DRAWING = 2532867621
 
 
 def state() -> tuple[object, ...]:
@@ -54,6 +62,40 @@ def test_names_and_seeds():
     ]  # fmt: skip
     assert len({each.drawing for each in [planted, *others]}) == 5
     assert planted.drawing == Planted("lung_size", 0.25, 240, 7).drawing
+
+
+def test_phantoms_keep_their_names_seeds_and_settings():
+    """What was trained before there were real radiographs is still known as the same."""
+    assert Planted("marker", 1.0, 480, 100).drawing == DRAWING
+    films = Background("m.csv", "r", None, "0a1b2c3d")
+    real = Planted("marker", 1.0, 480, 100, films)
+    assert real.name == "marker-1-n480-s100-real-0a1b2c3d"
+    assert real.drawing != DRAWING
+    assert set(Planted("marker", 1.0, 480, 100).words()) == {
+        "epochs=12", "data.phantom.strength=1.0", "data.phantom.images=480",
+        f"data.phantom.seed={DRAWING}", "data.phantom.carriers=[marker]",
+    }  # fmt: skip
+    assert set(real.words()) == {
+        "epochs=18", "data.pasted.strength=1.0", "data.pasted.images=480",
+        f"data.pasted.seed={real.drawing}", "data.pasted.carrier=marker",
+        "data.pasted.manifest='m.csv'", "data.pasted.root='r'", "data.pasted.source=null",
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_real_radiographs_are_trained_on_and_audited(pack, tmp_path):
+    from hideseek.audit.selftest import background_of, read_options
+
+    films = background_of(read_options([f"real={pack / 'manifest.csv'}", "source=montgomery"]))
+    planted = Planted("marker", 1.0, 60, 300, films)
+    found = rehearse_one(planted, tmp_path, (*REAL_SETTINGS, "epochs=1"))
+    assert found.planted == planted
+    sweep = tmp_path / planted.name
+    names = [name.replace("s100", "s300") for name in NAMES]
+    assert sorted(path.name for path in sweep.iterdir()) == sorted(names)
+    grid = read_grid(sweep)
+    assert 12 <= grid.images.height <= 18
+    assert set(grid.images["source"]) == {"montgomery"}
 
 
 def test_a_verdict_can_be_reached_with_what_is_shown():

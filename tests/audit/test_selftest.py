@@ -9,17 +9,27 @@ import pytest
 
 from hideseek.audit import selftest as module
 from hideseek.audit.outcomes import EXPECTED, OUTCOMES, expected, outcome, rate, summarize
-from hideseek.audit.planted import Planted
+from hideseek.audit.planted import Background, Planted
 from hideseek.audit.rehearsal import Rehearsal
-from hideseek.audit.selftest import Options, plan, read_options, selftest
+from hideseek.audit.selftest import REAL, Options, background_of, plan, read_options, selftest
 from hideseek.audit.verdict import MEANING, Name
+from hideseek.data import paste
 from hideseek.data.phantom import CARRIERS
 from hideseek.errors import UserError
 from hideseek.report.selftest import confusion_table, power_table
 
+FILMS = Background("films/manifest.csv", None, "north", "0a1b2c3d")
 
-def found(verdict: str, carrier: str = "marker", strength: float = 1.0, images: int = 480):
-    return Rehearsal(Planted(carrier, strength, images, 100), verdict, "", {"ba_original": 0.5})
+
+def found(
+    verdict: str,
+    carrier: str = "marker",
+    strength: float = 1.0,
+    images: int = 480,
+    background: Background | None = None,
+):
+    planted = Planted(carrier, strength, images, 100, background)
+    return Rehearsal(planted, verdict, "", {"ba_original": 0.5})
 
 
 def test_every_carrier_has_a_verdict_that_exists():
@@ -51,6 +61,14 @@ def test_every_carrier_has_a_verdict_that_exists():
 def test_a_verdict_is_held_against_the_truth(carrier, strength, verdict, says):
     assert outcome(Planted(carrier, strength, 480, 100), verdict) == says
     assert says in OUTCOMES
+
+
+def test_what_can_be_pasted_has_a_verdict():
+    assert set(REAL) == set(paste.CARRIERS)
+    assert set(REAL) <= set(EXPECTED)
+    for carrier in REAL:
+        phantom, real = (Planted(carrier, 1.0, 480, 1, on) for on in (None, FILMS))
+        assert expected(phantom) == expected(real)
 
 
 def test_nothing_is_expected_of_strength_0():
@@ -88,6 +106,57 @@ def test_the_quick_plan_is_small_and_can_be_changed():
     assert [(each.carrier, each.strength) for each in plan(more)][:3] == [
         ("marker", 0.0), ("none", 0.0), ("marker", 1.0),
     ]  # fmt: skip
+
+
+def test_a_plan_on_real_radiographs():
+    words = ["real=m.csv", "root=r", "source=north", "seeds=300,301", "strengths=0,1", "images=480"]
+    options = read_options(words)
+    assert (options.real, options.root, options.source) == ("m.csv", "r", "north")
+    assert options.carriers == REAL
+    planted = plan(options, FILMS)
+    assert len(planted) == 2 * (4 + 3)
+    assert len({each.name for each in planted}) == len({each.drawing for each in planted}) == 14
+    assert {each.on for each in planted} == {"real"}
+    assert {each.background for each in planted} == {FILMS}
+    assert {each.on for each in plan(Options())} == {"phantom"}
+    few = read_options(["carriers=marker", "real=m.csv"])
+    assert few.carriers == ("marker",)
+
+
+def test_radiographs_are_known_by_their_content(tmp_path):
+    manifest, other = tmp_path / "m.csv", tmp_path / "n.csv"
+    manifest.write_text("path,source,mask\na.png,north,b.png\nc.png,south,d.png\n")
+    other.write_text("path,source,mask\na.png,north,b.png\nc.png,south,e.png\n")
+
+    def on(*words: str) -> Background:
+        background = background_of(read_options(words))
+        assert background is not None
+        return background
+
+    first = on(f"real={manifest}")
+    assert first == Background(str(manifest), None, None, first.digest)
+    assert len(first.digest) == 8
+    assert on(f"real={manifest}", f"root={tmp_path}").digest == first.digest
+    assert on(f"real={other}").digest != first.digest
+    assert on(f"real={manifest}", "source=north").digest != first.digest
+    assert background_of(Options()) is None
+    with pytest.raises(UserError, match="no row of source 'east'"):
+        on(f"real={manifest}", "source=east")
+    with pytest.raises(UserError, match=r"absent.csv: no such file"):
+        on("real=absent.csv")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["real=m.csv", "carriers=heart"], "carriers=heart is unknown on real radiographs; known"),
+        (["root=r"], "give real=MANIFEST too"),
+        (["source=north"], "give real=MANIFEST too"),
+    ],
+)
+def test_wrong_words_about_radiographs_are_refused(words, says):
+    with pytest.raises(UserError, match=says):
+        read_options(words)
 
 
 @pytest.mark.parametrize(
@@ -143,12 +212,35 @@ def test_the_command_writes_prints_and_exits(verdict, status, monkeypatch, tmp_p
     assert ("MISSED" in shown) == bool(status)
     table = pl.read_csv(tmp_path / "selftest.csv")
     assert table.height == 13
-    columns = ["carrier", "strength", "images", "seed", "expected", "verdict", "outcome", "failing"]
+    columns = ["carrier", "strength", "images", "seed", "background"]
+    columns += ["expected", "verdict", "outcome", "failing"]
     assert table.columns == [*columns, "ba_original", "auc_original"]
+    assert set(table["background"]) == {"phantom"}
     content = json.loads((tmp_path / "selftest.json").read_text())
     alarms, correct = content["goals"].values()
     assert (alarms["cases"], correct["cases"]) == (7, 6)
     assert (alarms["hits"], correct["hits"]) == ((0, 6) if status == 0 else (7, 0))
+    assert content["background"] is None
+    assert {row["background"] for row in content["power"]} == {"phantom"}
+    assert "data=phantom" in content["settings"]
+
+
+def test_the_command_says_what_it_planted_on(monkeypatch, tmp_path, capsys):
+    def pretend(planted, folder, workers, advance):
+        return [Rehearsal(each, expected(each), "", {"ba_original": 0.4}) for each in planted]
+
+    monkeypatch.setattr(module, "rehearse", pretend)
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("path,source,mask\na.png,north,b.png\n")
+    assert selftest(["--quick", f"real={manifest}", f"folder={tmp_path}"]) == 0
+    assert "real" in capsys.readouterr().out
+    table = pl.read_csv(tmp_path / "selftest.csv")
+    assert table.height == 4 + 3
+    assert set(table["background"]) == {"real"}
+    content = json.loads((tmp_path / "selftest.json").read_text())
+    assert content["background"]["manifest"] == str(manifest)
+    assert {row["background"] for row in content["power"]} == {"real"}
+    assert "data=pasted" in content["settings"]
 
 
 def test_tables_count_every_data_set():
@@ -163,8 +255,12 @@ def test_tables_count_every_data_set():
     assert (marker["outside\nmarker"], marker["mixed"], marker["lungs"]) == (
         "[bold]1[/bold]", "1", "",
     )  # fmt: skip
-    assert [row[0] for row in rows] == ["marker", "opacity", "nothing"]
+    assert [row[1] for row in rows] == ["marker", "opacity", "nothing"]
+    assert {row[0] for row in rows} == {"phantom"}
     assert power_table(rehearsals).row_count == 4
+    both = [*rehearsals, found("outside_marker", background=FILMS)]
+    assert list(confusion_table(both).columns[0].cells).count("real") == 1
+    assert list(power_table(both).columns[0].cells) == ["phantom"] * 4 + ["real"]
 
 
 def test_help(capsys):
