@@ -96,6 +96,7 @@ class Verdict:
         steps: what was asked, in order.
         share: of the lungs in the original's excess over chance, least and most; None where the
             verdict does not depend on it.
+        hidden: share of the image that the rectangle of `fixed_box_out` covers, 0..1, if known.
     """
 
     model: str
@@ -104,6 +105,7 @@ class Verdict:
     failing: str
     steps: tuple[Step, ...]
     share: tuple[float, float] | None = None
+    hidden: float | None = None
 
     @property
     def status(self) -> int:
@@ -167,7 +169,7 @@ def judge(
     name, failing, share = _decide(asked)
     sentence = f"{model} {MEANING[name]}"
     sentence += f": {failing}." if failing else "."
-    return Verdict(model, name, sentence, failing, tuple(asked.steps), share)
+    return Verdict(model, name, sentence, failing, tuple(asked.steps), share, hidden)
 
 
 def _decide(asked: _Questions) -> Decision:

@@ -90,3 +90,10 @@ def test_margins_and_fills_are_curves():
     assert picture.representation == "lungs_removed"
     for text in (">black<", ">mean<", ">margin, % of the lung width<"):
         assert text in picture.svg
+
+
+def test_a_rectangle_that_hides_nearly_all_does_not_decide():
+    auc = {"silhouette": (0.8, 0.75, 0.85), "fixed_box_out": (0.5, 0.45, 0.55)}
+    assert "hides 99% of the image, so a fall to chance says nothing" in leak("t", auc, 0.05, 0.99)
+    for hidden in (0.5, None):
+        assert leak("t", auc, 0.05, hidden).endswith("near chance).")

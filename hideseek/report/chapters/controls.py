@@ -12,7 +12,7 @@ from hideseek.report.drawing import legible, picture
 from hideseek.report.evidence import Evidence
 from hideseek.report.margins import margin_pictures, margin_table
 from hideseek.report.palette import network_colour
-from hideseek.report.scores import Score, by_model, groups, interval, number, scores
+from hideseek.report.scores import Score, by_model, groups, interval, mappings, number, scores
 from hideseek.report.whiskers import Series, whisker_figure
 
 KEY, TITLE = "controls", "Controls"
@@ -35,7 +35,13 @@ def chapter(evidence: Evidence) -> Chapter:
     least = _least(evidence)
     sentences, tables, pictures, absent = [_about(least)], [], [], ""
     if controls:
-        sentences += [leak(model, part, least) for model, part in by_model(auc).items()]
+        hidden = {
+            str(each.get("model")): number(each.get("hidden"))
+            for each in mappings(evidence.audit.get("verdicts"))
+        }
+        sentences += [
+            leak(model, part, least, hidden.get(model)) for model, part in by_model(auc).items()
+        ]
         shown = auc.filter(pl.col("representation").is_in(controls)).drop("seeds")
         tables.append(
             Table(
@@ -70,7 +76,7 @@ def chapter(evidence: Evidence) -> Chapter:
     return Chapter(KEY, TITLE, tuple(sentences), tuple(tables), tuple(pictures), absent)
 
 
-def leak(model: str, auc: Mapping[str, Score], least: float) -> str:
+def leak(model: str, auc: Mapping[str, Score], least: float, hidden: float | None = None) -> str:
     """Say in words whether the shape of the masks tells the classes apart for a network.
 
     The answers are those of `hideseek.audit.verdict`, here for both silhouettes whatever the
@@ -80,6 +86,7 @@ def leak(model: str, auc: Mapping[str, Score], least: float) -> str:
         model: name of the network.
         auc: estimate, low and high of each representation.
         least: AUC above chance that counts.
+        hidden: share of the image that the fixed rectangle covers, 0..1, if known.
 
     Returns:
         A sentence or two.
@@ -98,13 +105,18 @@ def leak(model: str, auc: Mapping[str, Score], least: float) -> str:
         )
         return (
             f"{model}: the masks leak the class ({said}), so lungs_removed and lungs_boxed_out "
-            f"prove nothing; the rectangle that is the same for all images decides ({fixed})."
+            f"prove nothing; the rectangle that is the same for all images decides ({fixed})"
+            + ("." if hidden is None or hidden <= Rule().most else _vast(hidden))
         )
     if set(found.values()) == {QUIET} and len(found) == len(SILHOUETTES):
         return f"{model}: the masks are not seen to leak the class ({said})."
     lacking = [f"{name} was not run" for name in SILHOUETTES if name not in found]
     said = "; ".join([said, *lacking])
     return f"{model}: whether the masks leak the class is not clear ({said})."
+
+
+def _vast(hidden: float) -> str:
+    return f", but it hides {hidden:.0%} of the image, so a fall to chance says nothing."
 
 
 LEAKS, QUIET, UNCLEAR = "clearly above chance", "near chance", "neither clearly"
