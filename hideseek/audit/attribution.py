@@ -1,12 +1,12 @@
 """Where the classifiers of a sweep look, with two gates that say of which the maps may be read.
 
 cells -> explained on the same images -> means with intervals
-against random weights, and against a network trained on shuffled labels -> gates
+against random weights, and against networks trained on shuffled labels -> gates
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +61,18 @@ def attribution_section(
     drawn = counts[:, chosen]
     cells = list(grid.cells) if every_seed else grid.lowest_seeds()
     twins = twins_of(cells, grid.aside)
-    explained, left_out = _explain_all(sweep, cells, list(twins.values()), grid, chosen, device)
+    controls = [twin for each in twins.values() for twin in each]
+    explained, left_out = _explain_all(sweep, cells, controls, grid, chosen, device)
     found = [(cell, explained[cell.folder]) for cell in cells if cell.folder in explained]
     label_rows = []
     for cell, seen in found:
-        twin = twins.get(cell.folder)
-        if twin is not None and twin.folder in explained:
-            label_rows.append(_label_row(cell, seen, twin.folder, explained[twin.folder], drawn))
+        shuffled = {
+            twin.folder: explained[twin.folder]
+            for twin in twins.get(cell.folder, [])
+            if twin.folder in explained
+        }
+        if shuffled:
+            label_rows.append(_label_row(cell, seen, shuffled, drawn))
     label_gates = pl.DataFrame(label_rows, LABEL_GATES)
     passed = dict(label_gates.select("folder", "passed").iter_rows())
     gates = pl.DataFrame(
@@ -164,11 +169,13 @@ def _gate_row(
 
 
 def _label_row(
-    cell: CellPredictions, seen: Explained, folder: str, shuffled: Explained, drawn: Counts
+    cell: CellPredictions, seen: Explained, shuffled: Mapping[str, Explained], drawn: Counts
 ) -> dict[str, Any]:
-    alike = map_correlations(seen.maps, shuffled.maps)
-    found = label_gate_of(seen.energy, shuffled.energy, alike, drawn)
-    return {**cell_name(cell), "shuffled_folder": folder, **found}
+    networks = [seen, *shuffled.values()]
+    alike = map_correlations([each.maps for each in networks])
+    energies = np.column_stack([each.energy for each in networks])
+    found = label_gate_of(energies, alike, drawn)
+    return {**cell_name(cell), "shuffled_folders": ", ".join(shuffled), **found}
 
 
 def _means(rows: pl.DataFrame, counts: Counts) -> pl.DataFrame:

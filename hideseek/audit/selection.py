@@ -20,9 +20,17 @@ import polars as pl
 from hideseek.audit.excess import Counts, Estimate, estimate, weighted_sums
 from hideseek.audit.grid import CellPredictions, Grid
 from hideseek.audit.section import Section
+from hideseek.errors import UserError
+from hideseek.sweep.untrusted import Fields, read_yaml
 
-SCORE = "val/accuracy"
-"""In history.csv; with selection=paper it is of the test images."""
+MONITOR = "val/balanced_accuracy"
+"""Column of history.csv that chose the epoch, where config.yaml names no other (`task.monitor`).
+
+With selection=paper it is of the test images.
+"""
+
+FALLBACK = "val/accuracy"
+"""Taken where history.csv lacks that column."""
 
 OPTIMISM = {
     **dict.fromkeys(("model", "representation"), pl.String),
@@ -35,6 +43,7 @@ OPTIMISM = {
 SPREAD = {
     **dict.fromkeys(("model", "representation"), pl.String),
     **dict.fromkeys(("seed", "epochs", "last"), pl.Int64),
+    "score": pl.String,
     **dict.fromkeys(("best", "median", "spread"), pl.Float64),
     "folder": pl.String,
 }
@@ -54,8 +63,11 @@ def selection_section(sweep: Path, grid: Grid, counts: Counts) -> Section:
     """
     flattered = [cell for cell in grid.cells if cell.training.selection == "paper"]
     aside = [cell for cell in grid.aside if not cell.training.shuffled]
-    optimism = optimism_table(grid, counts)
-    spread = pl.DataFrame([_spread_row(sweep, cell) for cell in flattered], SPREAD, orient="row")
+    optimism = optimism_table(sweep, grid, counts)
+    monitors = {cell.folder: _monitor(sweep / cell.folder) for cell in flattered}
+    rows = [_spread_row(sweep, cell, monitors[cell.folder]) for cell in flattered]
+    spread = pl.DataFrame(rows, SPREAD, orient="row")
+    scores = dict(spread.drop_nulls("score").select("folder", "score").iter_rows())
     tables = {} if optimism.is_empty() else {"optimism": optimism}
     if flattered:
         tables["selection"] = spread
@@ -66,16 +78,19 @@ def selection_section(sweep: Path, grid: Grid, counts: Counts) -> Section:
         "pairs": max(0, optimism.height - 1),
         "optimism": None if optimism.is_empty() else optimism.row(-1, named=True),
         "spread": None if known.is_empty() else {"mean": known.mean(), "most": known.max()},
+        "scores": sorted(set(scores.values())),
+        "other_score": [name for name, score in scores.items() if score != monitors[name]],
         "set_aside": [cell.folder for cell in aside],
     }
-    lines = (*_paired_lines(content), *_unpaired_lines(grid, spread), *_aside_line(aside))
+    lines = (*_paired_lines(content), *_unpaired_lines(grid, spread, content), *_aside_line(aside))
     return Section("selection", content, tables, lines=lines)
 
 
-def optimism_table(grid: Grid, counts: Counts) -> pl.DataFrame:
+def optimism_table(sweep: Path, grid: Grid, counts: Counts) -> pl.DataFrame:
     """Compare cells that differ in nothing but the images that chose the epoch.
 
     Args:
+        sweep: its folder.
         grid: with cells of both kinds, else there is nothing to compare.
         counts: [R, N] of resamples of patients.
 
@@ -84,7 +99,7 @@ def optimism_table(grid: Grid, counts: Counts) -> pl.DataFrame:
         `selection=validation`, `optimism` (the difference) and its paired 95 % interval; then one
         row of all pairs, `model` "all", their mean. Empty without a pair.
     """
-    pairs = _pairs(grid)
+    pairs = _pairs(sweep, grid)
     if not pairs:
         return pl.DataFrame(schema=OPTIMISM)
     right = np.stack([cell.predictions == grid.labels for pair in pairs for cell in pair], axis=1)
@@ -118,36 +133,60 @@ def late_spread(scores: Sequence[float] | npt.NDArray[np.float64]) -> tuple[int,
     return len(last), float(last.max()), float(np.median(last))
 
 
-def _pairs(grid: Grid) -> list[tuple[CellPredictions, CellPredictions]]:
+def _pairs(sweep: Path, grid: Grid) -> list[tuple[CellPredictions, CellPredictions]]:
     """Pair cells, the one that the test set chose first, with true labels."""
     cells = [cell for cell in (*grid.cells, *grid.aside) if not cell.training.shuffled]
     kinds: dict[bool, dict[tuple[object, ...], CellPredictions]] = {True: {}, False: {}}
     for cell in cells:
-        name = cell.model, cell.representation, cell.seed
+        name = cell.model, cell.representation, cell.seed, _draw(sweep, cell)
         kinds[cell.training.selection == "paper"].setdefault(name, cell)
     return [(kinds[True][name], cell) for name, cell in kinds[False].items() if name in kinds[True]]
+
+
+def _draw(sweep: Path, cell: CellPredictions) -> int | str:
+    """Tell which random boxes a cell had; where that is unknown, it has no partner."""
+    if cell.roi != "random_box_out":
+        return 0
+    from hideseek.audit.reopen import drawn  # loads torch
+
+    try:
+        return drawn(sweep / cell.folder)
+    except UserError:
+        return cell.folder
 
 
 def _limits(found: Estimate) -> tuple[float | None, float | None, float | None]:
     return found.value, found.low, found.high
 
 
-def _spread_row(sweep: Path, cell: CellPredictions) -> tuple[object, ...]:
-    scores = _scores(sweep / cell.folder / "history.csv")
+def _spread_row(sweep: Path, cell: CellPredictions, monitor: str) -> tuple[object, ...]:
+    score, scores = _scores(sweep / cell.folder / "history.csv", monitor)
     name = cell.model, cell.representation, cell.seed
     if not scores:
-        return (*name, None, None, None, None, None, cell.folder)
+        return (*name, *(None,) * 6, cell.folder)
     last, best, median = late_spread(scores)
-    return (*name, len(scores), last, best, median, best - median, cell.folder)
+    return (*name, len(scores), last, score, best, median, best - median, cell.folder)
 
 
-def _scores(path: Path) -> list[float]:
-    """Read the score of each epoch; none where the file does not tell."""
+def _monitor(folder: Path) -> str:
+    """Read by which score a cell chose its epoch; the usual one where it does not tell."""
+    path = folder / "config.yaml"
     try:
-        found = pl.read_csv(path, glob=False).get_column(SCORE).cast(pl.Float64)
+        config = Fields(read_yaml(path.read_text(), str(path)), str(path))
+        return config.below("task").text("monitor")
+    except (OSError, ValueError, UserError):
+        return MONITOR
+
+
+def _scores(path: Path, monitor: str) -> tuple[str, list[float]]:
+    """Read the score of each epoch and its name; no epoch where the file does not tell."""
+    try:
+        history = pl.read_csv(path, glob=False)
+        score = monitor if monitor in history.columns else FALLBACK
+        found = history.get_column(score).cast(pl.Float64)
     except (OSError, pl.exceptions.PolarsError):
-        return []
-    return [score for score in found if score is not None and math.isfinite(score)]
+        return "", []
+    return score, [each for each in found if each is not None and math.isfinite(each)]
 
 
 def _paired_lines(content: dict[str, Any]) -> tuple[str, ...]:
@@ -164,7 +203,7 @@ def _paired_lines(content: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _unpaired_lines(grid: Grid, spread: pl.DataFrame) -> tuple[str, ...]:
+def _unpaired_lines(grid: Grid, spread: pl.DataFrame, content: dict[str, Any]) -> tuple[str, ...]:
     if spread.is_empty():
         return ()
     text = (
@@ -176,7 +215,13 @@ def _unpaired_lines(grid: Grid, spread: pl.DataFrame) -> tuple[str, ...]:
         mean, most = (100 * float(known.select(each).item()) for each in _MEAN_AND_MOST)
         text += (
             f"; for its scale, over the later half of the epochs the best is {mean:.1f} points "
-            f"above the median on the test set, {most:.1f} at most"
+            f"above the median on the test set, {most:.1f} at most (of "
+            f"{', '.join(content['scores'])})"
+        )
+    if others := len(content["other_score"]):
+        text += (
+            f". history.csv of {others} of them lacks the score that chose the epoch, so "
+            f"{FALLBACK} stands in for it"
         )
     return (f"{text}. selection=validation,paper in one sweep measures it.",)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -17,6 +18,8 @@ from hideseek.sweep.runs import Training
 from tests.audit.sweep_folder import write_cell
 
 IMAGES, EPOCHS = 300, 20
+NOWHERE = Path("nowhere")
+"""No file is read of cells without random boxes."""
 
 
 def cell(right: np.ndarray, seed: int, selection: str) -> CellPredictions:
@@ -48,7 +51,7 @@ def simulated(chance: np.ndarray, cells: int) -> pl.DataFrame:
         epochs = rng.random((EPOCHS, IMAGES)) < chance
         made.append(cell(epochs[epochs.mean(axis=1).argmax()], seed, "paper"))
         made.append(cell(epochs[0], seed, "validation"))
-    return optimism_table(grid(made), counts())
+    return optimism_table(NOWHERE, grid(made), counts())
 
 
 def test_the_best_of_20_independent_epochs_is_too_good_by_3_points():
@@ -72,7 +75,8 @@ def test_where_most_images_are_easy_it_is_2_points():
 def test_a_pair_is_compared_image_by_image():
     one, other = np.ones(IMAGES, bool), np.ones(IMAGES, bool)
     one[:10], other[:40] = False, False
-    table = optimism_table(grid([cell(one, 0, "paper"), cell(other, 0, "validation")]), counts())
+    made = [cell(one, 0, "paper"), cell(other, 0, "validation")]
+    table = optimism_table(NOWHERE, grid(made), counts())
     pair, everything = table.rows(named=True)
     assert pair["accuracy_paper"] == pytest.approx(290 / 300)
     assert pair["accuracy_validation"] == pytest.approx(260 / 300)
@@ -85,7 +89,23 @@ def test_a_pair_is_compared_image_by_image():
 def test_seeds_without_a_partner_and_shuffled_labels_are_no_pair():
     right = np.ones(IMAGES, bool)
     made = [cell(right, 0, "paper"), cell(right, 1, "validation")]
-    assert optimism_table(grid(made), counts()).is_empty()
+    assert optimism_table(NOWHERE, grid(made), counts()).is_empty()
+
+
+def test_random_boxes_are_compared_with_the_same_random_boxes(tmp_path):
+    for selection, draws in (("validation", (0, 1, 2)), ("paper", (2, 1))):
+        for draw in draws:
+            name = f"{selection}{draw}"
+            folder = trained(write_cell(tmp_path, "random_box_out", float(draw)), selection, name)
+            with (folder / "config.yaml").open("a") as config:
+                config.write(f"roi: {{draw: {draw}}}\n")
+            (folder / "overrides.yaml").write_text(f"- roi.draw={draw}\n")
+    trained(write_cell(tmp_path, "random_box_out", 1.0), "paper", "unknown")
+    found = read_grid(tmp_path)
+    drawn = resample_counts(found.labels, found.patients.to_numpy(), 100, 0)
+    table = optimism_table(tmp_path, found, drawn)
+    pairs = table.head(-1).select("folder_paper", "folder_validation").rows()
+    assert sorted(pairs) == [("paper1", "validation1"), ("paper2", "validation2")]
 
 
 def test_the_spread_is_of_the_later_half():
@@ -99,7 +119,7 @@ def trained(folder, selection: str, name: str, scores: list[float] | None = None
     folder = folder.rename(folder.with_name(name))
     (folder / "config.yaml").write_text(f"selection: {selection}\n")
     if scores is not None:
-        pl.DataFrame({"epoch": range(len(scores)), "val/accuracy": scores}).write_csv(
+        pl.DataFrame({"epoch": range(len(scores)), "val/balanced_accuracy": scores}).write_csv(
             folder / "history.csv"
         )
     return folder
@@ -137,10 +157,33 @@ def test_a_sweep_of_the_papers_way_alone_says_so_with_a_scale(tmp_path):
     table = found.tables["selection"]
     assert table["spread"].to_list() == [pytest.approx(0.02), None]
     assert table["last"].to_list() == [3, None]
+    assert table["score"].to_list() == ["val/balanced_accuracy", None]
+    assert "(of val/balanced_accuracy)" in line and "stands in" not in line
+
+
+def test_the_spread_is_of_the_score_that_chose_the_epoch(tmp_path):
+    history = pl.DataFrame(
+        {"val/accuracy": [0.5, 0.7], "val/balanced_accuracy": [0.5, 0.6], "val/f1": [0.5, 0.9]}
+    )
+    for number, monitor in enumerate(("", "val/f1", "val/gone")):
+        folder = trained(write_cell(tmp_path, "original", 3.0, seed=number), "paper", f"c{number}")
+        history.write_csv(folder / "history.csv")
+        if monitor:
+            with (folder / "config.yaml").open("a") as config:
+                config.write(f"task: {{monitor: {monitor}}}\n")
+    found = section(tmp_path)
+    table = found.tables["selection"]
+    assert table["score"].to_list() == ["val/balanced_accuracy", "val/f1", "val/accuracy"]
+    assert table["best"].to_list() == [0.6, 0.9, 0.7]
+    assert found.content["other_score"] == ["c2"]
+    (line,) = found.lines
+    assert "(of val/accuracy, val/balanced_accuracy, val/f1)" in line
+    assert "history.csv of 1 of them lacks the score" in line
+    assert json.dumps(found.content)
 
 
 def test_a_damaged_history_is_not_known(tmp_path):
-    for number, text in enumerate(["", "x\n1\n", "epoch,val/accuracy\n0,much\n"]):
+    for number, text in enumerate(["", "x\n1\n", "epoch,val/balanced_accuracy\n0,much\n"]):
         folder = trained(write_cell(tmp_path, "original", 3.0, seed=number), "paper", f"c{number}")
         (folder / "history.csv").write_text(text)
     found = section(tmp_path)

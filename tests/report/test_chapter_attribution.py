@@ -67,6 +67,7 @@ def test_numbers_gates_and_words(tmp_path):
     assert "silhouette (not above chance)" in text
     assert "lungs_removed (no farther than random weights)" in text
     assert "lungs_framed (no other than with shuffled labels)" in text
+    assert "was not run for tiny: too few were trained" in text
     assert "python train.py" in text
     gates, means = made.tables
     assert gates.frame["informative"].to_list() == ["yes", "no", "no", "no"]

@@ -24,7 +24,10 @@ from hideseek.sweep.bundle import hide_home
 TITLE = "Where the networks look"
 CELL = ("model", "representation", "folder")
 GATE = ("enrichment", "low", "high", "far", "far_random", "lowered_low", "auc", "auc_low")
-LABEL = ("enrichment_shuffled", "difference", "difference_low", "difference_high", "correlation")
+LABEL = (
+    "enrichment_shuffled", "difference", "difference_low", "difference_high",
+    "correlation", "correlation_shuffled", "correlation_difference_high",
+)  # fmt: skip
 MEANS = ("lung_enrichment", "border_share", "border_area", "artefact_share", "artefact_area")
 
 
@@ -97,13 +100,16 @@ def _labels(content: Mapping[str, Any]) -> list[str]:
         return ["This audit has no gate of networks trained on shuffled labels."]
     lines = []
     if isinstance(passed := gate.get("passed"), bool):
-        outcome = "All networks that have such a twin passed" if passed else "Not all passed"
+        outcome = "All networks that have enough of them passed" if passed else "Not all passed"
         lines.append(f"Gate of networks trained on shuffled labels: {outcome} ({RULE}).")
     if missing := texts(gate.get("missing")):
+        settings = "; ".join(texts(gate.get("settings")))
+        further = f" (of these, each in a command of its own: {settings})" if settings else ""
+        names = shown(", ".join(missing), SENTENCE)
         lines.append(
-            "No network was trained on shuffled labels for "
-            f"{', '.join(map(shown, missing))}, so that this gate is open; this trains them, with "
-            f"the sweep's own data and settings added: {shown(gate.get('command'), SENTENCE)}"
+            f"The gate of networks trained on shuffled labels was not run for {names}: too few "
+            "were trained. This trains them, with the sweep's own data and settings added"
+            f"{shown(further, SENTENCE)}: {shown(gate.get('command'), SENTENCE)}"
         )
     return lines
 
@@ -135,7 +141,10 @@ def _gates(evidence: Evidence) -> Table:
         {"enrichment": "E", "far": "|E - 1|", "far_random": "random weights", "auc": "macro AUC",
          "lowered_low": "difference, low", "auc_low": "AUC, low", "above_chance": "above chance",
          "passed": "farther than random", "labels_passed": "other than with shuffled labels",
-         "enrichment_shuffled": "E, labels shuffled"},
+         "enrichment_shuffled": "greatest E, labels shuffled",
+         "correlation": "map correlation",
+         "correlation_shuffled": "least map correlation, labels shuffled",
+         "correlation_difference_high": "difference of map correlation, high"},
     )  # fmt: skip
 
 
