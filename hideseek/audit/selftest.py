@@ -31,7 +31,7 @@ REAL = ("none", "opacity", "marker", "gain")
 USAGE = f"""hideseek selftest [--quick] [KEY=VALUE ...]
 
   --quick                   one seed, strengths 0 and 1, 480 images: 13 data sets
-  seeds=100-104             numbers and ranges; the audit's rule was made on 0-9
+  seeds=100-104             numbers and ranges; the audit's rule was made on 100 and 101
   strengths=0,0.25,0.5,1    of the planted signal, 0..1
   images=240,480            of a data set; a quarter of them are test images
   carriers=NAME,...         by default {", ".join(EXPECTED)}
@@ -41,6 +41,11 @@ USAGE = f"""hideseek selftest [--quick] [KEY=VALUE ...]
   source=NAME               the only source to take
   folder=multirun/selftest  what is finished there is kept
   workers=N                 processes; by default one for each processor
+
+  Examples
+
+    hideseek selftest --quick
+    hideseek selftest seeds=200-201 images=240 folder=multirun/selftest
 
   Exit status: 0 the goals hold, 1 they do not"""
 

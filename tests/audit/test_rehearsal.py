@@ -76,7 +76,7 @@ def test_phantoms_keep_their_names_seeds_and_settings():
         f"data.phantom.seed={DRAWING}", "data.phantom.carriers=[marker]",
     }  # fmt: skip
     assert set(real.words()) == {
-        "epochs=18", "data.pasted.strength=1.0", "data.pasted.images=480",
+        "epochs=24", "data.pasted.strength=1.0", "data.pasted.images=480",
         f"data.pasted.seed={real.drawing}", "data.pasted.carrier=marker",
         "data.pasted.manifest='m.csv'", "data.pasted.root='r'", "data.pasted.source=null",
     }  # fmt: skip
