@@ -78,7 +78,7 @@ def test_no_output_is_kept(name: str):
     for cell in notebook.cells:
         if cell.cell_type == "code":
             assert cell.outputs == [] and cell.execution_count is None, cell.source
-    assert set(notebook.metadata) <= {"kernelspec"}
+    assert set(notebook.metadata) <= {"kernelspec", "jupytext"}
 
 
 @pytest.mark.parametrize("name", FACTS)
