@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test test-all lint types docs clean
+.PHONY: help install demo test test-all notebooks lint types docs clean
 
 help:
 	@echo "make demo      a small grid on synthetic radiographs, results table and picture"
@@ -32,6 +32,9 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest
+
+notebooks: $(STAMP)
+	$(BIN)/python notebooks/render.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

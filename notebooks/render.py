@@ -59,9 +59,8 @@ def execute(path: Path, folder: Path, timeout: int = 600) -> NotebookNode:
     notebook = jupytext.read(path)
     resources = {"metadata": {"path": str(folder)}}
     client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=resources)
-    client.create_kernel_manager()
     # A kernel that is killed, as by default after some seconds, leaves its temporary folder behind.
-    client.km.shutdown_wait_time = 60.0
+    client.create_kernel_manager().shutdown_wait_time = 60.0
     executed: NotebookNode = client.execute()
     return executed
 

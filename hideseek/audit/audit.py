@@ -183,7 +183,7 @@ def _comparison_row(
     cell: tuple[str, str], found: Comparison, adjusted: float, decision: str, margin: float
 ) -> dict[str, Any]:
     model, representation = cell
-    discordance = min(1.0, found.better + found.worse)
+    discordance = (found.better + found.worse) / found.images
     known = discordance >= margin > 0
     return {
         "model": model,

@@ -10,6 +10,7 @@ from rich.console import Console
 from hideseek.audit.audit import Settings, audit_grid, resamples_of, write_audit
 from hideseek.audit.command import audit, read_settings
 from hideseek.audit.grid import read_grid
+from hideseek.audit.power import detectable_difference, mcnemar_power
 from hideseek.errors import UserError
 from hideseek.report.audit import print_audit
 from tests.audit.sweep_folder import write_cell
@@ -110,3 +111,20 @@ def test_names_are_shown_as_they_are(tmp_path):
     print_audit(found, Console(file=output, width=200))
     assert "[red]x" in output.getvalue()
     write_audit(found, tmp_path)
+
+
+def test_power_follows_from_the_share_of_images_on_which_two_cells_disagree(tmp_path):
+    write_cell(tmp_path, "original", 3.0)
+    write_cell(tmp_path, "lungs_framed", 2.5)
+    write_cell(tmp_path, "lungs_removed", 0.0)
+    grid, settings = read_grid(tmp_path), Settings(resamples=1000)
+    rows = audit_grid(grid, settings, resamples_of(grid, settings)).comparisons
+    few, many = rows.sort("detectable").iter_rows(named=True)
+    for row in (few, many):
+        share = (row["better"] + row["worse"]) / row["images"]
+        assert 0 < share < 1
+        assert row["detectable"] == pytest.approx(detectable_difference(120, share))
+        assert row["power_at_margin"] == pytest.approx(mcnemar_power(120, 0.02, share))
+    # The more they disagree, the more noise, and the less can be seen.
+    assert few["better"] + few["worse"] < many["better"] + many["worse"]
+    assert few["detectable"] < many["detectable"]
