@@ -28,7 +28,7 @@ demo: $(STAMP)
 	$(BIN)/hideseek train experiment=demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest

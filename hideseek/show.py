@@ -45,10 +45,15 @@ def overrides(words: Sequence[str]) -> list[str]:
 
 def _quoted(word: str) -> str:
     key, _, value = word.partition("=")
-    if key not in AS_TYPED or value in ("", "null") or value[0] in "'\"[":
+    if key not in AS_TYPED or value in ("", "null") or _is_hydras(value):
         return word
     # A backslash escapes only where it stands before a quote.
     return f"{key}='" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + "\\'" * bool(m[2]), value) + "'"
+
+
+def _is_hydras(value: str) -> bool:
+    """Tell whether a value is a list or stands in quotes already."""
+    return len(value) > 1 and value[0] + value[-1] in ("''", '""', "[]")
 
 
 def show(config: DictConfig) -> None:

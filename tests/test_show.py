@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hideseek.config import config_folder, register
@@ -54,15 +54,18 @@ def test_the_first_word_says_what_is_shown():
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1))
 def test_any_name_can_be_typed_as_it_is(name):
+    assume(len(name) == 1 or name[0] + name[-1] not in ("''", '""', "[]"))
     (word,) = overrides([f"image={name}"])
     value = OverridesParser.create().parse_override(word).value()
     if name == "null":
         assert value is None
-    elif name[0] not in "'\"[":
+    else:
         assert value == name
 
 
-@pytest.mark.parametrize("name", ["a (1).png", "it's.png", r"C:\x\'y\\", "a,b=c", "${x}"])
+@pytest.mark.parametrize(
+    "name", ["a (1).png", '"', "[a", "it's.png", r"C:\x\'y\\", "a,b=c", "${x}"]
+)
 def test_odd_names_reach_hydra_whole(name):
     (word,) = overrides([f"image={name}"])
     assert OverridesParser.create().parse_override(word).value() == name

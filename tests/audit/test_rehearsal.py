@@ -26,7 +26,7 @@ from hideseek.audit.planted import (
     train_cell,
 )
 from hideseek.audit.rehearsal import rehearse, rehearse_one
-from hideseek.audit.verdict import Rule, judge
+from hideseek.audit.verdict import judge
 from hideseek.errors import UserError
 from hideseek.sweep.runs import read_done
 
@@ -105,7 +105,7 @@ def test_a_verdict_can_be_reached_with_what_is_shown():
     shown = {f"{roi} margin {margin}" if margin else roi for roi, margin in SHOWN}
     for expected, aucs in PLANTED.items():
         given = {name: draws for name, draws in scores(aucs).items() if name in shown}
-        verdict = judge("tiny", given, Rule())
+        verdict = judge("tiny", given, 0.5)
         assert verdict.name == expected
         assert "missing" not in {step.answer for step in verdict.steps}
 
