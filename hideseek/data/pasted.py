@@ -11,15 +11,15 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 import polars as pl
 
+from hideseek.data.deal import FEWEST_PATIENTS, deal
 from hideseek.data.images import MINIMUM_SIDE, read_mask, read_radiograph
 from hideseek.data.manifest import COLUMNS, files_hash, read_manifest, table_hash
 from hideseek.data.paste import CARRIERS, framed_window, paste
@@ -34,14 +34,6 @@ from hideseek.seeds import stream
 
 VERSION = 1
 """Of the pasting; part of the name of a data set, so raise it with every change of pixels."""
-
-FEWEST_PATIENTS = 30
-"""With so many, every class is in every split."""
-
-_PLACES = "train test train val train train test train train test val train train test train"
-_PLACES += " train val test train train"
-PLACES = tuple(_PLACES.split())
-"""Splits of three patients each, in turn: of 20 threes 12 train, 3 val, 5 test."""
 
 
 @dataclass(frozen=True)
@@ -162,45 +154,6 @@ def rows_hash(recipe: PasteRecipe, rows: pl.DataFrame) -> str:
     """Hash the rows of `backgrounds` and the sizes of their files: 64 hexadecimal digits."""
     content = table_hash(rows) + files_hash(rows, recipe.folder())
     return hashlib.sha256(content.encode()).hexdigest()
-
-
-class Dealt(NamedTuple):
-    """What a patient is dealt.
-
-    Attributes:
-        label: position in `CLASSES`.
-        split: "train", "val" or "test".
-    """
-
-    label: int
-    split: str
-
-
-def deal(patients: Sequence[tuple[str, str, int]], random: np.random.Generator) -> dict[str, Dealt]:
-    """Deal each patient a class and a split: at random, and alike in every source.
-
-    Permuted blocks: each three patients of a source and of about as many images get the three
-    classes in random order and one split.
-
-    Args:
-        patients: source, patient and number of images; one row for each patient.
-        random: of the order of patients and classes.
-
-    Returns:
-        By patient. In each source the classes differ by a patient or two at most.
-    """
-    order = sorted(patients)
-    random.shuffle(order)
-    order.sort(key=lambda patient: (patient[0], -patient[2]))
-    first = int(random.integers(len(PLACES)))
-    dealt, classes = {}, np.arange(len(CLASSES))
-    for number, (_, patient, _) in enumerate(order):
-        block, place = divmod(number, len(CLASSES))
-        if place == 0:
-            random.shuffle(classes)
-        split = PLACES[(first + block) % len(PLACES)]
-        dealt[patient] = Dealt(int(classes[place]), split)
-    return dealt
 
 
 def write(

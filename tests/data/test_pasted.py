@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from hideseek.data import pasted
 from hideseek.data.cache import Cache
+from hideseek.data.deal import PLACES, deal
 from hideseek.data.manifest import COLUMNS, read_manifest
 from hideseek.data.paste import framed_window
-from hideseek.data.pasted import PLACES, PastedSource, PasteRecipe, backgrounds, deal, recipe_hash
+from hideseek.data.pasted import PastedSource, PasteRecipe, backgrounds, recipe_hash
 from hideseek.data.phantom import CLASSES
 from hideseek.data.preprocess import to_square
 from hideseek.data.source import ManifestSource
