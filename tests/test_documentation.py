@@ -170,4 +170,4 @@ def test_the_site_builds_and_fetches_nothing(tmp_path: Path) -> None:
     for page in pages:
         assert LOADS.findall(page.read_text()) == [], page
     assert not list(tmp_path.rglob("*.py"))
-    assert "roi=silhouette" in "".join(p.read_text() for p in tmp_path.glob("search/*"))
+    assert "hydra.sweeper.params.roi" in "".join(p.read_text() for p in tmp_path.glob("search/*"))
