@@ -34,9 +34,14 @@ class Evidence:
     results: pl.DataFrame
     cells: tuple[Path, ...]
 
+    def sections(self) -> Mapping[str, Any]:
+        """Return the further parts of the audit by name, also those that were left out."""
+        found = self.audit.get("sections")
+        return found if isinstance(found, dict) else {}
+
     def section(self, name: str) -> Mapping[str, Any]:
         """Return a further part of the audit, empty if it was not asked for or left out."""
-        content = self.audit.get("sections", {}).get(name)
+        content = self.sections().get(name)
         # Of a part that ran, `left_out` lists cells; of one that did not, it is the reason.
         if not isinstance(content, dict) or isinstance(content.get("left_out"), str):
             return {}

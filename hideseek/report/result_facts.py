@@ -8,9 +8,8 @@ import polars as pl
 
 from hideseek.report.cell_files import shown
 from hideseek.report.evidence import Evidence
-from hideseek.report.scores import columns, interval, mappings, number, section
+from hideseek.report.scores import columns, groups, interval, mappings, number
 
-CONTROLS = ("silhouette", "box_silhouette", "union_box_out", "fixed_box_out", "random_box_out")
 PERFORMANCE = {"accuracy": "accuracy", "macro_auc": "macro AUC"}
 PARTS = {
     "sources": "within sources and against guessing from metadata",
@@ -43,7 +42,7 @@ def result_facts(evidence: Evidence) -> dict[str, str]:
         "sample_size": _sample_size(evidence),
         "robustness": _robustness(evidence, names),
         "clusters": "Results within sources and source by source are in the chapter on sources."
-        if section(evidence, "sources")
+        if evidence.section("sources")
         else "",
         "explainability": _explainability(evidence),
         "performance": _performance(evidence),
@@ -125,15 +124,14 @@ def _sample_size(evidence: Evidence) -> str:
 
 
 def _robustness(evidence: Evidence, names: pl.DataFrame) -> str:
-    seen = set(names.get_column("representation"))
-    controls = [name for name in CONTROLS if name in seen]
-    done = [text for name, text in PARTS.items() if section(evidence, name)]
+    _, controls, _ = groups(names.get_column("representation"))
+    done = [text for name, text in PARTS.items() if evidence.section(name)]
     parts = [f"controls {', '.join(controls)}"] if controls else []
     return "; ".join([*parts, *done]).capitalize() + "." if parts or done else ""
 
 
 def _explainability(evidence: Evidence) -> str:
-    content = section(evidence, "attribution")
+    content = evidence.section("attribution")
     if not content:
         return ""
     gates = columns(evidence.table("attribution_gates"), ("informative",), ())

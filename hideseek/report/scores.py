@@ -155,15 +155,6 @@ def interval(score: Score, decimals: int = 3) -> str:
     return f"{estimate:.{decimals}f} ({low:.2f}-{high:.2f})"
 
 
-def section(evidence: Evidence, name: str) -> Mapping[str, Any]:
-    """Give a further part of the audit, empty if it was left out, not asked for, or is no part."""
-    content = _sections(evidence).get(name)
-    # A part that is there lists cells that it lacks under the same name.
-    if not isinstance(content, dict) or isinstance(content.get("left_out"), str):
-        return {}
-    return content
-
-
 def why_absent(evidence: Evidence, name: str, about: str) -> str:
     """Say that a part of the audit is not there, why, and what would make it.
 
@@ -175,7 +166,7 @@ def why_absent(evidence: Evidence, name: str, about: str) -> str:
     Returns:
         A sentence that ends in the command; it keeps the parts that are there.
     """
-    part, there = SECTIONS.get(name, name), _sections(evidence)
+    part, there = SECTIONS.get(name, name), evidence.sections()
     asked = {part, *(SECTIONS.get(each, each) for each in there)}
     chosen = "all" if asked >= set(PARTS) else ",".join(each for each in PARTS if each in asked)
     content = there.get(name, there.get(part))
@@ -189,8 +180,3 @@ def why_absent(evidence: Evidence, name: str, about: str) -> str:
 def audit_command(evidence: Evidence, words: str = "") -> str:
     """Write the command that audits the sweep again, for a shell."""
     return f"hideseek audit {shlex.quote(str(evidence.sweep))} {words}".rstrip()
-
-
-def _sections(evidence: Evidence) -> Mapping[str, Any]:
-    sections = evidence.audit.get("sections")
-    return sections if isinstance(sections, dict) else {}

@@ -14,7 +14,7 @@ from matplotlib import colormaps
 from hideseek.report.drawing import LONGEST, ink_on, legible, picture, stacked
 from hideseek.report.heat import Heat, heat_figure
 from hideseek.report.palette import network_colour, representation_colour
-from hideseek.report.scores import columns, groups, number, parts_of, section, why_absent
+from hideseek.report.scores import columns, groups, number, parts_of, why_absent
 from hideseek.roi import REPRESENTATIONS
 from tests.report.chapter_evidence import HOSTILE, evidence_of
 
@@ -115,10 +115,10 @@ def test_what_lacks_and_the_command_that_keeps_the_rest():
     sections = {"sources": {"floors": []}, "probe": {"left_out": {"cell": "why"}, "rungs": []},
                 "matrix": {"left_out": "no checkpoint"}}  # fmt: skip
     evidence = evidence_of(sections=sections)
-    assert section(evidence, "probe") and not section(evidence, "cross_representation")
+    assert evidence.section("probe") and not evidence.section("cross_representation")
     said = why_absent(evidence, "cross_representation", "that")
     assert "no checkpoint" in said
     assert said.endswith("hideseek audit 'multirun/my grid' parts=sources,probe,matrix")
     for odd in ([], "x", None, {"probe": 3}):
-        assert section(evidence_of(sections=odd), "probe") == {}
+        assert evidence_of(sections=odd).section("probe") == {}
         assert "not asked for" in why_absent(evidence_of(sections=odd), "probe", "that")

@@ -18,7 +18,7 @@ from hideseek.report.chapter import Chapter, Picture, Table
 from hideseek.report.drawing import picture
 from hideseek.report.evidence import Evidence
 from hideseek.report.map_panels import AREAS, map_panels
-from hideseek.report.scores import columns, section, texts, why_absent
+from hideseek.report.scores import columns, texts, why_absent
 from hideseek.sweep.bundle import hide_home
 
 TITLE = "Where the networks look"
@@ -40,7 +40,7 @@ def chapter(evidence: Evidence) -> Chapter:
     Returns:
         The chapter; the cells' own pictures are there without the audit, too.
     """
-    content = section(evidence, "attribution")
+    content = evidence.section("attribution")
     problems: list[str] = []
     pictures = [*figure_3(evidence, problems), *cell_maps(evidence, problems)]
     if not content:

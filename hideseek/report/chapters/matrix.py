@@ -10,7 +10,7 @@ from hideseek.report.chapter import Chapter, Picture, Table
 from hideseek.report.drawing import legible, picture, stacked
 from hideseek.report.evidence import Evidence
 from hideseek.report.heat import Heat, heat_figure
-from hideseek.report.scores import LIMITS, Score, columns, groups, number, section, why_absent
+from hideseek.report.scores import LIMITS, Score, columns, groups, number, why_absent
 
 NAME, SHOWN = "cross_representation", "macro_auc"
 WARNING = (
@@ -32,7 +32,7 @@ def chapter(evidence: Evidence) -> Chapter:
         A heat map for each network, trained on x tested on, and the table.
     """
     key, title = "matrix", "Trained on one, tested on another"
-    content, table = section(evidence, NAME), matrix_table(evidence)
+    content, table = evidence.section(NAME), matrix_table(evidence)
     if not content or table.is_empty():
         about = "networks tested on other representations than their own"
         return Chapter(key, title, absent=why_absent(evidence, NAME, about))

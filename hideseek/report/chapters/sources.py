@@ -6,7 +6,7 @@ import polars as pl
 
 from hideseek.report.chapter import Chapter, Picture, Table
 from hideseek.report.evidence import Evidence
-from hideseek.report.scores import LIMITS, columns, scores, section, why_absent
+from hideseek.report.scores import LIMITS, columns, scores, why_absent
 from hideseek.report.source_files import class_by_source, left_out_source
 from hideseek.report.source_pictures import (
     class_by_source_picture,
@@ -53,7 +53,7 @@ def chapter(evidence: Evidence) -> Chapter:
         ("probe", "where the source can be read from", _probe),
     )
     for name, about, write in parts:
-        if not section(evidence, name):
+        if not evidence.section(name):
             absent.append(why_absent(evidence, name, about))
             continue
         said, shown, drawn = write(evidence)
@@ -69,7 +69,7 @@ Part = tuple[list[str], list[Table], list[Picture]]
 
 
 def _sources(evidence: Evidence) -> Part:
-    content = section(evidence, "sources")
+    content = evidence.section("sources")
     floors = columns(
         evidence.table("floors"),
         ("floor", "columns", "best"),
@@ -144,7 +144,7 @@ def _probe(evidence: Evidence) -> Part:
         "by chance, and from the label alone."
     )
     tables = [Table("probe", caption, probes, {"estimate": "balanced accuracy"})]
-    sentences = probe_sentences(section(evidence, "probe"), probes)
+    sentences = probe_sentences(evidence.section("probe"), probes)
     return sentences, tables if probes.height else [], pictures
 
 
