@@ -17,9 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from hideseek import __version__
 from hideseek.config import config_hash, plain
-from hideseek.data.cache import Cache, CacheRecipe
+from hideseek.data.cache import Cache, CacheRecipe, training_rectangle
 from hideseek.errors import UserError
-from hideseek.regions import fixed_rectangle
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "albumentations", "numpy", "hydra-core")
 
@@ -128,7 +127,7 @@ def finish(
 
 def _fixed_share(cache: Cache) -> float:
     """Give the share of the square that the rectangle of all training images covers, 0 to 1."""
-    top, left, bottom, right = fixed_rectangle(cache.boxes[cache.rows(["train"])])
+    top, left, bottom, right = training_rectangle(cache)
     return (bottom - top) * (right - left) / cache.recipe.size**2
 
 

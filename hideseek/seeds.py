@@ -11,6 +11,11 @@ import zlib
 import numpy as np
 
 
+def image_key(image_id: str) -> int:
+    """Turn an image's name into a key for `stream`: the same in every cache that holds it."""
+    return zlib.crc32(image_id.encode())
+
+
 def stream(seed: int, name: str, *keys: int) -> int:
     """Derive a 32-bit seed for one named use.
 

@@ -25,7 +25,7 @@ from hideseek.data.datamodule import CxrDataModule, RepresentationDataset
 from hideseek.data.sampler import Draw
 from hideseek.errors import UserError
 from hideseek.roi import REPRESENTATIONS
-from hideseek.sweep.untrusted import Fields, read_yaml
+from hideseek.sweep.untrusted import read_fields
 
 BATCH = 8
 REPRODUCED = 0.95
@@ -131,7 +131,7 @@ def drawn(folder: Path) -> int:
     """
     where = folder / "config.yaml"
     try:
-        config = Fields(read_yaml(where.read_text(), str(where)), str(where))
+        config = read_fields(where)
     except (OSError, ValueError):
         raise UserError(f"{where}: not readable, so the random boxes are unknown") from None
     return int(config.below("roi").number("draw") or 0)

@@ -21,7 +21,7 @@ from hideseek.audit.excess import Counts, Estimate, estimate, weighted_sums
 from hideseek.audit.grid import CellPredictions, Grid
 from hideseek.audit.section import Section
 from hideseek.errors import UserError
-from hideseek.sweep.untrusted import Fields, read_yaml
+from hideseek.sweep.untrusted import read_fields
 
 MONITOR = "val/balanced_accuracy"
 """Column of history.csv that chose the epoch, where config.yaml names no other (`task.monitor`).
@@ -170,10 +170,8 @@ def _spread_row(sweep: Path, cell: CellPredictions, monitor: str) -> tuple[objec
 
 def _monitor(folder: Path) -> str:
     """Read by which score a cell chose its epoch; the usual one where it does not tell."""
-    path = folder / "config.yaml"
     try:
-        config = Fields(read_yaml(path.read_text(), str(path)), str(path))
-        return config.below("task").text("monitor")
+        return read_fields(folder / "config.yaml").below("task").text("monitor")
     except (OSError, ValueError, UserError):
         return MONITOR
 

@@ -23,7 +23,7 @@ import polars as pl
 from hideseek.data.mask_rules import MaskRules
 from hideseek.data.shards import is_abandoned, temporary_path
 from hideseek.errors import UserError
-from hideseek.regions import lung_boxes, mask_state
+from hideseek.regions import Rectangle, fixed_rectangle, lung_boxes, mask_state
 
 FORMAT_VERSION = 1
 RECIPE_CODE_VERSION = 1
@@ -220,3 +220,19 @@ class Cache:
     def __getstate__(self) -> dict[str, Any]:
         """Leave the open handle behind when sent to a spawned worker."""
         return {**self.__dict__, "_file": None, "_pixels": None, "_process": -1}
+
+
+def training_rectangle(cache: Cache) -> Rectangle:
+    """Find the rectangle of `fixed_box_out`, the same for every image, at the cache's size.
+
+    Args:
+        cache: whose training images' lungs it holds; all images' where there are none to train on.
+
+    Returns:
+        See `hideseek.regions.fixed_rectangle`.
+
+    Raises:
+        UserError: no such image has lungs.
+    """
+    training = cache.rows(["train"])
+    return fixed_rectangle(cache.boxes[training] if len(training) else cache.boxes)

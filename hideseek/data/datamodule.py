@@ -7,7 +7,6 @@ and are augmented when read: what is hidden is gone before any interpolation cou
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -21,15 +20,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hideseek.data.augment import SeededAugmentation
-from hideseek.data.cache import Cache
+from hideseek.data.cache import Cache, training_rectangle
 from hideseek.data.sampler import Draw, EvaluationSampler, TrainingSampler, draw_weights
 from hideseek.data.shuffled import shuffled_labels
 from hideseek.data.source import Source
 from hideseek.data.splits import check_disjoint
 from hideseek.errors import UserError
-from hideseek.regions import fixed_rectangle
 from hideseek.roi import fixed_box_out
-from hideseek.seeds import stream
+from hideseek.seeds import image_key, stream
 
 Representation = Callable[..., npt.NDArray[np.uint8]]
 
@@ -61,7 +59,7 @@ class RepresentationDataset(Dataset[dict[str, Tensor]]):
         self.cache, self.roi, self.image_size = cache, roi, image_size
         self.augment, self.seed, self.with_mask = augment, seed, with_mask
         self.labels = cache.labels() if labels is None else labels
-        self.keys = [zlib.crc32(name.encode()) for name in cache.table.get_column("image_id")]
+        self.keys = [image_key(name) for name in cache.table.get_column("image_id")]
 
     def __len__(self) -> int:
         """Count the images of the cache, whatever their split."""
@@ -176,7 +174,7 @@ class CxrDataModule(LightningDataModule):
                 raise UserError(f"{cache.path}: no image is in the split '{split}'")
         if isinstance(self.roi, partial) and self.roi.func is fixed_box_out:
             scale = self.image_size / cache.recipe.size
-            rectangle = fixed_rectangle(cache.boxes[cache.rows(["train"])])
+            rectangle = training_rectangle(cache)
             # Outwards, so that the scaled rectangle still contains the lungs.
             scaled = [math.floor(edge * scale) for edge in rectangle[:2]]
             scaled += [math.ceil(edge * scale) for edge in rectangle[2:]]

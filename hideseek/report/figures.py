@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,13 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hideseek.data.cache import Cache
+from hideseek.data.cache import Cache, training_rectangle
 from hideseek.errors import UserError
 from hideseek.fill import Image
-from hideseek.regions import fixed_rectangle
 from hideseek.report.drawing import drawn, legible
 from hideseek.roi import PAPER, REPRESENTATIONS
-from hideseek.seeds import stream
+from hideseek.seeds import image_key, stream
 
 COLUMNS = 5
 """Of a panel: the paper's representations in one line, the controls below."""
@@ -118,14 +116,12 @@ def represented(
         all images where there are none to train on.
     """
     image, mask = cache[row]
-    key = zlib.crc32(cache.table.get_column("image_id")[row].encode())
+    key = image_key(cache.table.get_column("image_id")[row])
     pictures = {}
     for name in representations:
         given = {"fill": fill, "margin": margin, "seed": stream(seed, "roi", key)}
         if name == "fixed_box_out":
-            training = cache.rows(["train"])
-            boxes = cache.boxes[training] if len(training) else cache.boxes
-            given["rectangle"] = fixed_rectangle(boxes)
+            given["rectangle"] = training_rectangle(cache)
         pictures[name] = REPRESENTATIONS[name](image, mask, **given)
     return pictures
 

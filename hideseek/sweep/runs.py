@@ -11,7 +11,7 @@ import polars as pl
 
 from hideseek.errors import UserError
 from hideseek.roi import REPRESENTATIONS
-from hideseek.sweep.untrusted import Fields, read_yaml
+from hideseek.sweep.untrusted import read_fields
 from hideseek.tasks.evaluate import metrics_of_predictions, table_2
 
 CELL = ("model", "roi", "seed")
@@ -52,7 +52,7 @@ def read_training(folder: Path) -> Training:
     """
     path = folder / "config.yaml"
     try:
-        config = Fields(read_yaml(path.read_text(), str(path)), str(path))
+        config = read_fields(path)
     except FileNotFoundError:
         return ORDINARY
     except (OSError, ValueError) as error:

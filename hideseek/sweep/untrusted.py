@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
@@ -128,6 +129,23 @@ class Fields:
             if not isinstance(name, str) or not name.isprintable():
                 raise UserError(f"{self.where}: the name {shown(str(name))} is not a line of text")
             yield name
+
+
+def read_fields(path: Path) -> Fields:
+    """Read a YAML file of anybody's that holds a mapping.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        Its fields.
+
+    Raises:
+        OSError: it cannot be opened.
+        ValueError: it is no text.
+        UserError: it is not a file of ours.
+    """
+    return Fields(read_yaml(path.read_text(), str(path)), str(path))
 
 
 def check_plain(value: object, where: str) -> None:
