@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import polars as pl
 
 from hideseek.data.deal import FEWEST_PATIENTS, deal
+from hideseek.data.image_folder import image_folder, write_pair
 from hideseek.data.images import MINIMUM_SIDE, read_mask, read_radiograph
 from hideseek.data.manifest import COLUMNS, files_hash, read_manifest, table_hash
 from hideseek.data.paste import CARRIERS, framed_window, paste
@@ -177,23 +175,12 @@ def write(
     Raises:
         UserError: too few radiographs can be used.
     """
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        for name in ("images", "masks"):
-            (partial / name).mkdir(parents=True)
+    # The folder's name tells its content.
+    with image_folder(folder, (folder / "manifest.csv").is_file) as partial:
         table = _write_images(recipe, rows, partial, advance)
         note = {**asdict(recipe), "version": VERSION, "used": table.height}
         (partial / "recipe.json").write_text(json.dumps(note, indent=2) + "\n")
         table.write_csv(partial / "manifest.csv")
-        try:
-            partial.replace(folder)
-        except OSError:
-            # Another process may have finished the same folder first; its name tells the content.
-            if not (folder / "manifest.csv").is_file():
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder / "manifest.csv"
 
 
@@ -231,7 +218,9 @@ def _write_images(
         image, mask = squares[row["image_id"]]
         random = np.random.default_rng(stream(recipe.seed, "pasted-signal", number))
         image = paste(image, mask, label, recipe.carrier, recipe.strength, random)
-        written.append(_write_image(f"pasted-{number:05d}", image, mask, folder))
+        name = f"pasted-{number:05d}"
+        path, mask_path = write_pair(folder, name, image, mask)
+        written.append({"image_id": name, "path": path, "mask": mask_path})
         written[-1] |= {"label": CLASSES[label], "split": split, "background_path": row["path"]}
         written[-1] |= {key: row[key] for key in ("source", "patient_id", "view")}
         advance(1)
@@ -253,11 +242,3 @@ def _square(recipe: PasteRecipe, row: dict[str, str]) -> tuple[Pixels, Mask] | N
     if mask_state(square) != MaskState.ok:
         return None
     return to_square(pixels, window, recipe.size), square
-
-
-def _write_image(name: str, image: Pixels, mask: Mask, folder: Path) -> dict[str, str]:
-    files = (f"images/{name}.png", f"masks/{name}.png")
-    for file, pixels in zip(files, (image, mask * np.uint8(255)), strict=True):
-        encoded = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
-        (folder / file).write_bytes(encoded.tobytes())
-    return {"image_id": name, "path": files[0], "mask": files[1]}

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hideseek.data.anatomy import Field, Layers, disease, render, sample
+from hideseek.data.image_folder import image_folder, write_pair
 from hideseek.data.manifest import COLUMNS
 from hideseek.errors import UserError
 from hideseek.seeds import stream
@@ -185,11 +184,7 @@ def write(
     if _is_complete(recipe, folder):
         advance(recipe.images)
         return folder / "manifest.csv"
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        for name in ("images", "masks"):
-            (partial / name).mkdir(parents=True)
+    with image_folder(folder, lambda: _is_complete(recipe, folder)) as partial:
         rows = []
         for index in range(recipe.images):
             rows.append(_write_image(draw(recipe, index), f"phantom-{index:05d}", partial))
@@ -197,14 +192,6 @@ def write(
         content = {"hash": recipe_hash(recipe), "version": VERSION, **asdict(recipe)}
         (partial / "recipe.json").write_text(json.dumps(content, indent=2) + "\n")
         pl.DataFrame(rows).write_csv(partial / "manifest.csv")
-        try:
-            partial.replace(folder)
-        except OSError:
-            # Another process (a rank, a parallel cell) may have finished the same folder first.
-            if not _is_complete(recipe, folder):
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder / "manifest.csv"
 
 
@@ -218,10 +205,7 @@ def _is_complete(recipe: PhantomRecipe, folder: Path) -> bool:
 
 
 def _write_image(phantom: Phantom, name: str, folder: Path) -> dict[str, str]:
-    files = (f"images/{name}.png", f"masks/{name}.png")
-    for file, pixels in zip(files, (phantom.image, phantom.mask * np.uint8(255)), strict=True):
-        encoded = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
-        (folder / file).write_bytes(encoded.tobytes())
+    files = write_pair(folder, name, phantom.image, phantom.mask)
     case = (CLASSES[phantom.label], phantom.source, phantom.patient_id, phantom.split, phantom.view)
     return dict(zip(COLUMNS, (name, files[0], *case, files[1]), strict=True))
 
