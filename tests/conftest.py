@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,12 @@ CLASSES = ("normal", "pneumonia", "covid19")
 SPLITS = ("train", "train", "train", "val", "test", "test")  # of the patients of a class, in turn
 Pixels = npt.NDArray[np.uint8]
 Lungs = npt.NDArray[np.bool_]
+
+
+def pytest_configure() -> None:
+    """Give tests the signals of a terminal: a script's background job and nohup ignore some."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
