@@ -112,16 +112,18 @@ def pipeline(image: Image, mask: Mask, representations: dict[str, Image]) -> Fig
 
 
 def _grid(figure: Figure, representations: dict[str, Image]) -> None:
-    side, step, left = 0.98, 1.04, 2.12
+    left, width = 2.12, 5.2
     controls = [name for name in representations if name not in PAPER]
     for names, bottom, heading in (
         (PAPER, 2.62, "five representations: hide the lungs, or keep them"),
-        (controls, 0.9, "controls: what the way of hiding gives away by itself"),
+        (controls, 0.98, "controls: what the way of hiding gives away by itself"),
     ):
+        step = width / len(names)
+        side = step - 0.06
         _text(figure, left, bottom + side + 0.27, heading, size=8.5, weight="bold")
         for number, name in enumerate(names):
             place = (left + number * step, bottom, side, side)
-            _picture(figure, place, representations[name], name, representation_colour(name), 6.9)
+            _picture(figure, place, representations[name], name, representation_colour(name), 6.4)
     words = "A network that still knows the disease without the lungs reads something else."
     _text(figure, left, 0.42, words, size=8.5, style="italic")
 

@@ -170,6 +170,15 @@ def box_region(boxes: Boxes, shape: tuple[int, ...]) -> Mask:
     return inside
 
 
+def union_region(mask: Mask, margin: float) -> Mask:
+    """Mark the rectangle round all lung boxes, grown by `margin` % of the lung width."""
+    boxes = lung_boxes(mask)
+    there = boxes[boxes[:, 0] >= 0]
+    if len(there) > 0:
+        boxes = np.r_[there[:, :2].min(axis=0), there[:, 2:].max(axis=0)][np.newaxis]
+    return box_region(grow_boxes(boxes, margin_radius(there, margin), mask.shape), mask.shape)
+
+
 def _largest(
     mask: Mask, keep: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32]]:

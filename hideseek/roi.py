@@ -1,6 +1,6 @@
 """The representations: hide or keep the lungs, between the cache and the augmentation.
 
-Five are the paper's (Sadre et al. 2021, Methods, and its code); five are controls that it lacks,
+Five are the paper's (Sadre et al. 2021, Methods, and its code); six are controls that it lacks,
 which tell what a hidden region's shape gives away. All are pure functions
 `(image, mask, *, fill, margin, seed) -> image` of
 
@@ -17,8 +17,8 @@ which tell what a hidden region's shape gives away. All are pure functions
 
 and return a new uint8 [H, W]. They raise `ValueError` for wrong types or shapes and `UserError` for
 an unknown fill. Odd masks have defined results. Empty: there is no lung and no box, so
-`lungs_isolated` and `lungs_framed` hide all, what removes lungs or boxes hides nothing, and
-silhouettes are black. Single component: one box. Full: one box, the whole image.
+`lungs_isolated`, `lungs_framed` and `around_lungs` hide all, what removes lungs or boxes hides
+nothing, and silhouettes are black. Single component: one box. Full: one box, the whole image.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from hideseek.regions import (
     grow_boxes,
     grow_mask,
     grown_boxes,
-    lung_boxes,
     margin_radius,
     random_boxes,
+    union_region,
 )
 
 
@@ -101,12 +101,19 @@ def union_box_out(
 ) -> Image:
     """Hide one rectangle round both lung boxes, and so the heart between them."""
     check_pair(image, mask)
-    boxes = lung_boxes(mask)
-    there = boxes[boxes[:, 0] >= 0]
-    if len(there) > 0:
-        boxes = np.r_[there[:, :2].min(axis=0), there[:, 2:].max(axis=0)][np.newaxis]
-    grown = grow_boxes(boxes, margin_radius(there, margin), image.shape)
-    return fill_hidden(image, box_region(grown, image.shape), fill, seed)
+    return fill_hidden(image, union_region(mask, margin), fill, seed)
+
+
+def around_lungs(
+    image: Image, mask: Mask, *, fill: str = "black", margin: float = 0.0, seed: int = 0
+) -> Image:
+    """Keep what is beside the lungs in the rectangle round both: heart, mediastinum, ribs.
+
+    What is all over an image is there, too; a token at its border is not, and lungs are not.
+    """
+    check_pair(image, mask)
+    kept = union_region(mask, margin) & ~grow_mask(mask, margin)
+    return fill_hidden(image, ~kept, fill, seed)
 
 
 def fixed_box_out(
@@ -157,6 +164,7 @@ REPRESENTATIONS: dict[str, Callable[..., Image]] = {
     "silhouette": silhouette,
     "box_silhouette": box_silhouette,
     "union_box_out": union_box_out,
+    "around_lungs": around_lungs,
     "fixed_box_out": fixed_box_out,
     "random_box_out": random_box_out,
 }

@@ -80,6 +80,7 @@ print("isolated + removed = original:", exact)
 #
 # - `silhouette` and `box_silhouette` show the hole and no pixel of the image,
 # - `union_box_out` hides a rectangle round both lungs,
+# - `around_lungs` shows that rectangle without the lungs,
 # - `fixed_box_out` hides the same rectangle in every image, whatever its mask,
 # - `random_box_out` hides boxes of the lungs' sizes at random places.
 #

@@ -11,7 +11,7 @@
 #
 # **Question.** Is there a class signal in the border of the image, where letters and tubes are?
 #
-# None of the ten representations shows the border alone. We write one: a function in a module of
+# None of the eleven representations shows the border alone. We write one: a function in a module of
 # our own, and a YAML file in a folder of our own. `hideseek` takes both from outside.
 
 # %%

@@ -76,7 +76,7 @@ def painted(boxes, shape):
     return inside
 
 
-def test_the_ten_in_their_order():
+def test_the_eleven_in_their_order():
     assert roi.PAPER == (
         "original",
         "lungs_isolated",
@@ -85,7 +85,7 @@ def test_the_ten_in_their_order():
         "lungs_boxed_out",
     )
     assert tuple(roi.REPRESENTATIONS)[:5] == roi.PAPER
-    assert len(roi.REPRESENTATIONS) == 10
+    assert len(roi.REPRESENTATIONS) == 11
     assert all(name == function.__name__ for name, function in roi.REPRESENTATIONS.items())
 
 
@@ -136,6 +136,7 @@ def test_hand_worked_representations():
         "silhouette": MASK * np.uint8(255),
         "box_silhouette": inside * np.uint8(255),
         "union_box_out": IMAGE * ~union,
+        "around_lungs": IMAGE * (union & ~MASK),
         "fixed_box_out": IMAGE * ~painted([[1, 2, 5, 7]], MASK.shape),
     }
     for name, image in expected.items():
@@ -194,6 +195,7 @@ def test_what_is_visible_without_margin(mask):
     if len(rows):
         union[rows.min() : rows.max() + 1, cols.min() : cols.max() + 1] = True
     np.testing.assert_array_equal(visible_part("union_box_out", mask), ~union)
+    np.testing.assert_array_equal(visible_part("around_lungs", mask), union & ~mask)
     blank = np.zeros(mask.shape, np.uint8)
     np.testing.assert_array_equal(roi.silhouette(blank, mask) == 255, mask)
     np.testing.assert_array_equal(roi.box_silhouette(blank, mask) == 255, inside)
@@ -219,6 +221,7 @@ def test_odd_masks_have_the_documented_results(name):
         "silhouette": (0, 255),
         "box_silhouette": (0, 255),
         "union_box_out": (99, 0),
+        "around_lungs": (0, 0),
         "random_box_out": (99, 0),
     }
     for mask, level in zip((empty, full), levels.get(name, ()), strict=False):

@@ -240,7 +240,9 @@ def write_audit(audit: Audit, sweep: Path) -> Path:
         "settings": asdict(audit.settings),
         "verdicts": [{**asdict(verdict), "status": verdict.status} for verdict in audit.verdicts],
         "comparisons": audit.comparisons.to_dicts(),
-        "sections": {section.name: dict(section.content) for section in audit.sections},
+        "sections": {
+            section.name: {**section.content, "lines": section.lines} for section in audit.sections
+        },
         "status": audit.status,
     }
     write_json(folder / "audit.json", content)

@@ -21,6 +21,8 @@ EXPECTED: Mapping[str, str] = {
     "gain": "global_acquisition",
     "lung_size": "mask_confounded",
     "mask_error": "mask_confounded",
+    "opacity+marker": "mixed",
+    "opacity+heart": "mixed",
 }
 OUTCOMES = ("correct", "inconclusive", "missed", "wrong", "false_alarm")
 MOST_FALSE_ALARMS, LEAST_CORRECT = 0.05, 0.95

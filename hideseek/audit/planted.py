@@ -45,10 +45,10 @@ REAL_DRAWN = 11520
 """The same on real radiographs, which differ more among themselves; 13 epochs of 900."""
 
 SHOWN = (
-    ("original", 0), ("lungs_isolated", 0), ("lungs_removed", 0), ("silhouette", 0),
-    ("box_silhouette", 0), ("fixed_box_out", 0), ("lungs_removed", 20),
+    "original", "lungs_isolated", "lungs_removed", "silhouette", "box_silhouette", "fixed_box_out",
+    "around_lungs",
 )  # fmt: skip
-"""Representations, and margins in % of the lungs' width, that a verdict may ask for."""
+"""Representations that a verdict may ask for."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Planted:
     """A data set whose truth is known: a phantom, or a signal on real radiographs.
 
     Attributes:
-        carrier: one of `hideseek.data.phantom.CARRIERS`; with a background, of
-            `hideseek.data.paste.CARRIERS`.
+        carrier: one of `hideseek.data.phantom.CARRIERS`, or some joined by "+"; with a background,
+            one of `hideseek.data.paste.CARRIERS`.
         strength: of the class signal, 0..1.
         images: of all splits; a quarter are test images. With a background, at most so many.
         seed: of drawing and training.
@@ -123,7 +123,7 @@ class Planted:
             "strength": self.strength, "images": self.images, "seed": self.drawing,
         }  # fmt: skip
         if self.background is None:
-            drawn["carriers"] = f"[{self.carrier}]"
+            drawn["carriers"] = f"[{self.carrier.replace('+', ',')}]"
             return words + [f"data.phantom.{key}={value}" for key, value in drawn.items()]
         drawn["carrier"] = self.carrier
         for key in ("manifest", "root", "source"):
@@ -135,7 +135,6 @@ class Planted:
 def train_cell(
     planted: Planted,
     roi: str,
-    margin: int,
     sweep: Path,
     settings: Sequence[str] | None = None,
 ) -> Path:
@@ -144,7 +143,6 @@ def train_cell(
     Args:
         planted: what to draw.
         roi: name of the representation.
-        margin: growth of the lungs, % of their width.
         sweep: folder that gets the cell.
         settings: overrides of the cell; `Planted.settings` if None.
 
@@ -158,9 +156,8 @@ def train_cell(
 
     # Those of the data come first, for tests shorten the training.
     words = [*planted.words(), *(planted.settings if settings is None else settings)]
-    words += [f"roi={roi}", f"seed={planted.seed}", *([f"roi.margin={margin}"] if margin else ())]
-    suffix = f"-roi.margin_{margin}" if margin else ""
-    with _composed(words, sweep, suffix) as config:
+    words += [f"roi={roi}", f"seed={planted.seed}"]
+    with _composed(words, sweep) as config:
         cell, done = Path(str(config.hydra.runtime.output_dir)), config_hash(config)
         found = read_done(cell)
         if (found.get("config_hash"), found.get("version")) != (done, __version__):
@@ -175,7 +172,7 @@ def train_cell(
 
 
 @contextmanager
-def _composed(words: Sequence[str], sweep: Path, suffix: str) -> Iterator[DictConfig]:
+def _composed(words: Sequence[str], sweep: Path) -> Iterator[DictConfig]:
     """Compose as `hideseek train` does in a sweep, and leave Hydra as it was."""
     from hydra import compose, initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
@@ -192,7 +189,7 @@ def _composed(words: Sequence[str], sweep: Path, suffix: str) -> Iterator[DictCo
         config = compose("train", given, return_hydra_config=True)
     chosen = config.hydra.runtime.choices
     with open_dict(config):
-        name = f"{chosen['model']}-{chosen['roi']}-s{config.seed}{suffix}"
+        name = f"{chosen['model']}-{chosen['roi']}-s{config.seed}"
         config.hydra.runtime.output_dir = str(sweep / name)
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(config)

@@ -112,9 +112,9 @@ def rehearse_one(
     from hideseek.audit.grid import read_grid
 
     sweep = folder / planted.name
-    for roi, margin in SHOWN:
+    for roi in SHOWN:
         try:
-            train_cell(planted, roi, margin, sweep, settings)
+            train_cell(planted, roi, sweep, settings)
         except UserError as error:
             raise UserError(f"{sweep}: {error}") from None
     # Both can be made again, and hundreds of data sets would fill a disk.

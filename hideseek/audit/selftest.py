@@ -30,7 +30,7 @@ REAL = ("none", "opacity", "marker", "gain")
 
 USAGE = f"""hideseek selftest [--quick] [KEY=VALUE ...]
 
-  --quick                   one seed, strengths 0 and 1, 480 images: 13 data sets
+  --quick                   one seed, strengths 0 and 1, 480 images: 17 data sets
   seeds=100-104             numbers and ranges; the audit's rule was made on 100 and 101
   strengths=0,0.25,0.5,1    of the planted signal, 0..1
   images=240,480            of a data set; a quarter of them are test images

@@ -28,7 +28,7 @@ Decision = tuple[Name, str, tuple[float, float] | None]
 """Verdict, failing precondition, share of the lungs."""
 
 SILHOUETTES = ("silhouette", "box_silhouette")
-FIXED, UNION = "fixed_box_out", "union_box_out"
+FIXED, UNION, AROUND = "fixed_box_out", "union_box_out", "around_lungs"
 CHANCE = 0.5
 QUIET = 0.15
 """AUC above chance that nothing is left of: below it a network is said to have no signal."""
@@ -231,13 +231,27 @@ def _inside_and_outside(asked: _Questions) -> Decision:
         min(1.0, asked.excess(name) / whole) for name in ("lungs_isolated", "lungs_removed")
     )
     share = (max(0.0, 1 - outside), inside)
-    if inside + outside >= REDUNDANT:
-        return "global_acquisition", "", share
-    return (
-        "mixed",
-        f"of its AUC above chance {share[0]:.0%} to {share[1]:.0%} may be lungs",
-        share,
-    )
+    if inside + outside < REDUNDANT:
+        why = f"of its AUC above chance {share[0]:.0%} to {share[1]:.0%} may be lungs"
+        return "mixed", why, share
+    return _twice(asked, share)
+
+
+def _twice(asked: _Questions, share: tuple[float, float]) -> Decision:
+    """Tell one signal that is all over the image from two that each suffice.
+
+    The first is beside the lungs and beyond the fixed rectangle, too. Sweeps that lack
+    `around_lungs` cannot tell, and `MEANING` says so.
+    """
+    for name, place in ((AROUND, "next to them"), (FIXED, "far from them")):
+        answer = asked.ask(name)
+        if name == FIXED and asked.vast():
+            continue
+        if answer == "down":
+            return "mixed", f"lungs and rest each suffice, but nothing is {place} ({name})", share
+        if answer == "unclear":
+            return "inconclusive", f"lungs and rest each suffice, and {name} is not clear", share
+    return "global_acquisition", "", share
 
 
 def _outside(asked: _Questions) -> Decision:

@@ -47,6 +47,11 @@ class Evidence:
             return {}
         return content
 
+    def lines(self, name: str) -> tuple[str, ...]:
+        """Return what a further part of the audit says in sentences; older audits kept none."""
+        lines = self.section(name).get("lines")
+        return tuple(map(str, lines)) if isinstance(lines, list) else ()
+
     def table(self, name: str) -> pl.DataFrame:
         """Return a table of the audit, without rows if it is not there."""
         return self.tables.get(name, pl.DataFrame())

@@ -16,8 +16,8 @@ from hideseek.report.drawing import drawn, legible
 from hideseek.roi import PAPER, REPRESENTATIONS
 from hideseek.seeds import image_key, stream
 
-COLUMNS = 5
-"""Of a panel: the paper's representations in one line, the controls below."""
+COLUMNS = 6
+"""Of a panel, at most."""
 
 
 @drawn
@@ -63,7 +63,7 @@ def image_panel(
     margin: float = 0.0,
     seed: int = 0,
 ) -> Path:
-    """Draw whole images in many representations, five in a line.
+    """Draw whole images in many representations: the paper's in one line, the others below.
 
     Args:
         cache: where the images come from.
@@ -77,20 +77,30 @@ def image_panel(
     Returns:
         The path.
     """
-    lines, columns = -(-len(representations) // COLUMNS), min(COLUMNS, len(representations))
-    height = 2.3 * lines + 0.35
+    lines = _lines(representations)
+    columns, height = max(map(len, lines)), 2.3 * len(lines) + 0.35
     figure = Figure(figsize=(2.1 * columns, height * len(rows)), layout="constrained")
     blocks = figure.subfigures(len(rows), 1, squeeze=False).flat
     for row, block in zip(rows, blocks, strict=True):
         block.suptitle(_title(cache, row, fill, margin), fontsize=9, x=0.01, ha="left")
         pictures = represented(cache, row, representations, fill, margin, seed)
-        axes = block.subplots(lines, columns, squeeze=False).ravel()
-        for axis in axes[len(pictures) :]:
-            axis.set_axis_off()
-        for (name, picture), axis in zip(pictures.items(), axes, strict=False):
-            _show(axis, picture, name)
+        axes = block.subplots(len(lines), columns, squeeze=False)
+        for names, line in zip(lines, axes, strict=True):
+            for name, axis in zip(names, line, strict=False):
+                _show(axis, pictures[name], name)
+            for axis in line[len(names) :]:
+                axis.set_axis_off()
     figure.savefig(path, dpi=130)
     return path
+
+
+def _lines(representations: Sequence[str]) -> list[Sequence[str]]:
+    if len(representations) <= COLUMNS:
+        return [representations]
+    paper = [name for name in representations if name in PAPER]
+    others = [name for name in representations if name not in PAPER]
+    starts = range(0, len(representations), COLUMNS)
+    return [part for group in (paper, others) for i in starts if (part := group[i : i + COLUMNS])]
 
 
 def represented(

@@ -1,7 +1,7 @@
 """The colours of a report: the same representation and the same network look alike in all chapters.
 
 Based on the eight colours of Okabe and Ito, which people with any common colour blindness can tell
-apart. Ten representations need two more; a control is a paler or darker relative of what it
+apart. Eleven representations need three more; a control is a paler or darker relative of what it
 controls, and no picture relies on colour alone.
 """
 
@@ -25,6 +25,7 @@ _REPRESENTATIONS = {
     "silhouette": "#009e73",
     "box_silhouette": "#7fceb9",
     "union_box_out": "#cc79a7",
+    "around_lungs": "#8a6d00",
     "fixed_box_out": "#7b3f61",
     "random_box_out": "#999999",
 }

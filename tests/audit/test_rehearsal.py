@@ -34,7 +34,7 @@ TINY = (*SETTINGS, "epochs=1")
 NAMES = [
     "tiny-original-s100", "tiny-lungs_isolated-s100", "tiny-lungs_removed-s100",
     "tiny-silhouette-s100", "tiny-box_silhouette-s100", "tiny-fixed_box_out-s100",
-    "tiny-lungs_removed-s100-roi.margin_20",
+    "tiny-around_lungs-s100",
 ]  # fmt: skip
 MARKER = Planted("marker", 1.0, 60, 100)
 DRAWING = 2532867621
@@ -100,11 +100,12 @@ def test_real_radiographs_are_trained_on_and_audited(pack, tmp_path):
 
 def test_a_verdict_can_be_reached_with_what_is_shown():
     """No verdict of the rule misses a representation that is never trained."""
-    from tests.audit.test_verdict import PLANTED, scores
+    from tests.audit.test_verdict import PLANTED, draws, scores
 
-    shown = {f"{roi} margin {margin}" if margin else roi for roi, margin in SHOWN}
     for expected, aucs in PLANTED.items():
-        given = {name: draws for name, draws in scores(aucs).items() if name in shown}
+        given = {name: each for name, each in scores(aucs).items() if name in SHOWN}
+        if expected == "global_acquisition":
+            given["around_lungs"] = draws(0.97)
         verdict = judge("tiny", given, 0.5)
         assert verdict.name == expected
         assert "missing" not in {step.answer for step in verdict.steps}
@@ -117,8 +118,8 @@ def test_a_data_set_is_trained_audited_and_kept(tmp_path):
     assert sorted(path.name for path in sweep.iterdir()) == sorted(NAMES)
     grid = read_grid(sweep)
     assert [cell.representation for cell in grid.cells] == [
-        "original", "lungs_isolated", "lungs_removed", "lungs_removed margin 20", "silhouette",
-        "box_silhouette", "fixed_box_out",
+        "original", "lungs_isolated", "lungs_removed", "silhouette", "box_silhouette",
+        "around_lungs", "fixed_box_out",
     ]  # fmt: skip
     assert grid.images.height == 15
     assert found.planted == MARKER
@@ -147,15 +148,15 @@ def test_a_data_set_is_trained_audited_and_kept(tmp_path):
 def test_a_cell_is_the_one_that_the_command_trains(tmp_path):
     """Also where others were trained before it in the same process."""
     other = Planted("gain", 1.0, 60, 3)
-    train_cell(other, "lungs_isolated", 20, tmp_path / "other", TINY)
+    train_cell(other, "lungs_isolated", tmp_path / "other", TINY)
     # From here on nothing is imported any more that sets variables.
     before = state()
-    folder = train_cell(MARKER, "lungs_removed", 20, tmp_path / "here", TINY)
+    folder = train_cell(MARKER, "lungs_removed", tmp_path / "here", TINY)
     assert state() == before
     words = [
         *TINY, "data.phantom.carriers=[marker]", "data.phantom.strength=1.0",
         "data.phantom.images=60", f"data.phantom.seed={MARKER.drawing}", "roi=lungs_removed",
-        "roi.margin=20", "seed=100", f"paths.cache={tmp_path}/c", f"hydra.run.dir={tmp_path}/cell",
+        "seed=100", f"paths.cache={tmp_path}/c", f"hydra.run.dir={tmp_path}/cell",
     ]  # fmt: skip
     command = [sys.executable, "-m", "hideseek", "train", *words]
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)

@@ -197,4 +197,5 @@ def test_where_validation_chose_there_is_nothing_to_say(tmp_path):
     audit(tmp_path, ["resamples=1000"])
     content = json.loads((tmp_path / "audit" / "audit.json").read_text())
     assert content["sections"]["selection"]["chosen_by"] == {"validation": "validation"}
+    assert content["sections"]["selection"]["lines"] == []
     assert not (tmp_path / "audit" / "optimism.csv").exists()

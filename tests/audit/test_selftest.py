@@ -33,10 +33,17 @@ def found(
 
 
 def test_every_carrier_has_a_verdict_that_exists():
-    assert set(EXPECTED) == set(CARRIERS)
+    assert {name for joined in EXPECTED for name in joined.split("+")} == set(CARRIERS)
+    assert set(CARRIERS) <= set(EXPECTED)
     assert set(EXPECTED.values()) <= set(MEANING) == set(typing.get_args(Name))
-    # The two that no single carrier asks for.
-    assert set(MEANING) - set(EXPECTED.values()) == {"mixed", "inconclusive"}
+    assert set(MEANING) - set(EXPECTED.values()) == {"inconclusive"}
+    assert {EXPECTED[joined] for joined in EXPECTED if "+" in joined} == {"mixed"}
+
+
+def test_joined_carriers_are_planted_together():
+    drawn = Planted("opacity+marker", 1.0, 480, 100)
+    assert "data.phantom.carriers=[opacity,marker]" in drawn.words()
+    assert drawn.name == "opacity+marker-1-n480-s100"
 
 
 @pytest.mark.parametrize(
@@ -87,16 +94,16 @@ def test_the_rate_has_wilsons_interval():
 
 def test_the_default_plan():
     planted = plan(Options())
-    # 5 seeds x 2 sizes x (7 carriers at strength 0 + 6 at three strengths)
-    assert len(planted) == 5 * 2 * (7 + 3 * 6) == 250
-    assert len({each.name for each in planted}) == len({each.drawing for each in planted}) == 250
-    assert sum(each.strength == 0 for each in planted) == 70
+    # 5 seeds x 2 sizes x (9 plantings at strength 0 + 8 at three strengths)
+    assert len(planted) == 5 * 2 * (9 + 3 * 8) == 330
+    assert len({each.name for each in planted}) == len({each.drawing for each in planted}) == 330
+    assert sum(each.strength == 0 for each in planted) == 90
     assert {each.strength for each in planted if each.carrier == "none"} == {0.0}
 
 
 def test_the_quick_plan_is_small_and_can_be_changed():
     quick = plan(read_options(["--quick"]))
-    assert len(quick) == 7 + 6
+    assert len(quick) == 9 + 8
     assert {each.images for each in quick} == {480}
     twice = read_options(["--quick", "seeds=100,100", "strengths=0,1,1.0,0"])
     assert plan(twice) == quick
@@ -211,15 +218,15 @@ def test_the_command_writes_prints_and_exits(verdict, status, monkeypatch, tmp_p
     shown = capsys.readouterr().out
     assert ("MISSED" in shown) == bool(status)
     table = pl.read_csv(tmp_path / "selftest.csv")
-    assert table.height == 13
+    assert table.height == 17
     columns = ["carrier", "strength", "images", "seed", "background"]
     columns += ["expected", "verdict", "outcome", "failing"]
     assert table.columns == [*columns, "ba_original", "auc_original"]
     assert set(table["background"]) == {"phantom"}
     content = json.loads((tmp_path / "selftest.json").read_text())
     alarms, correct = content["goals"].values()
-    assert (alarms["cases"], correct["cases"]) == (7, 6)
-    assert (alarms["hits"], correct["hits"]) == ((0, 6) if status == 0 else (7, 0))
+    assert (alarms["cases"], correct["cases"]) == (9, 8)
+    assert (alarms["hits"], correct["hits"]) == ((0, 8) if status == 0 else (9, 2))
     assert content["background"] is None
     assert {row["background"] for row in content["power"]} == {"phantom"}
     assert "data=phantom" in content["settings"]

@@ -24,6 +24,7 @@ PLANTED = {
     "mask_confounded": (0.9, 0.9, 0.88, 0.88, 0.86, 0.5),
     "mixed": (0.95, 0.75, 0.75, 0.5, 0.5, 0.75),
 }
+AROUND = "around_lungs"
 
 
 def draws(auc: float, half: float = 0.03) -> Draws:
@@ -118,6 +119,37 @@ def test_shares_of_a_mixture():
     # Excess over chance: original .45, lungs alone .25, the rest alone .25.
     assert verdict.share == pytest.approx((1 - 0.25 / 0.45, 0.25 / 0.45))
     assert "44% to 56%" in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("around", "fixed", "hidden", "expected"),
+    [
+        (0.97, 0.98, HIDDEN, "global_acquisition"),  # gain
+        (0.52, 0.98, HIDDEN, "mixed"),  # opacity and marker
+        (0.97, 0.52, HIDDEN, "mixed"),  # opacity and heart
+        (0.97, 0.5, 0.99, "global_acquisition"),  # a rectangle that hides all says nothing
+        (0.52, 0.5, 0.99, "mixed"),
+        (None, 0.98, HIDDEN, "global_acquisition"),  # a sweep without the control
+        (None, 0.52, HIDDEN, "mixed"),
+    ],
+)
+def test_one_signal_everywhere_is_told_from_two(around, fixed, hidden, expected):
+    given = scores(PLANTED["global_acquisition"])
+    given["fixed_box_out"] = draws(fixed)
+    if around is not None:
+        given[AROUND] = draws(around)
+    verdict = judge("tiny", given, hidden)
+    assert verdict.name == expected
+    assert verdict.share == pytest.approx((1 - 0.48 / 0.49, 0.45 / 0.49))
+
+
+@pytest.mark.parametrize("name", [AROUND, "fixed_box_out"])
+def test_an_unclear_surrounding_ends_in_cannot_tell(name):
+    given = {**scores(PLANTED["global_acquisition"]), AROUND: draws(0.97)}
+    given[name] = draws(0.62, half=0.1)
+    verdict = judge("tiny", given, HIDDEN)
+    assert (verdict.name, verdict.steps[-1].representation) == ("inconclusive", name)
+    assert name in verdict.failing
 
 
 def test_the_line_is_a_setting():

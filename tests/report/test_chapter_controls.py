@@ -79,7 +79,9 @@ def test_margins_and_fills_are_curves():
     names = ["lungs_removed", "lungs_removed margin 10", "lungs_removed mean margin -5",
              "lungs_removed mean", "original"]  # fmt: skip
     accuracy = metrics({("tiny", name): (0.9 - n / 10, 0.5, 1.0) for n, name in enumerate(names)})
-    found = chapter(evidence_of({"metrics": accuracy}))
+    half = f"margins: {HOSTILE}: half of its signal is gone at 12 % (9 to > 30)"
+    found = chapter(evidence_of({"metrics": accuracy}, sections={"margins": {"lines": [half]}}))
+    assert half in found.sentences
     (table,) = found.tables
     assert [row[1:5] for row in table.frame.rows()] == [
         ("lungs_removed", "black", 0.0, 0.9), ("lungs_removed", "black", 10.0, 0.8),

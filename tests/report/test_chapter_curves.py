@@ -55,7 +55,10 @@ def test_labels_and_choice_of_epoch_keep_cells_apart(tmp_path):
         write_finished(tmp_path, seed=1, config={"selection": "paper"}),
         write_finished(tmp_path, seed=2, config={"datamodule": {"shuffle_labels": True}}),
     ]
-    made = chapter(evidence_of(cells=cells))
+    worth = "Choosing the epoch on the test set (selection=paper) adds +2.0 points of accuracy."
+    sections = {"selection": {"lines": [worth, "in /home/anna/sweeps/x"]}}
+    made = chapter(evidence_of(cells=cells, sections=sections))
+    assert worth in made.sentences and "anna" not in "".join(made.sentences)
     assert made.tables[0].frame["representation"].to_list() == [
         "original", "original selection=paper", "original labels shuffled",
     ]  # fmt: skip

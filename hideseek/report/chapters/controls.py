@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from hideseek.audit.verdict import CHANCE, FIXED, SILHOUETTES, Rule
+from hideseek.report.cell_files import SENTENCE, shown
 from hideseek.report.chapter import Chapter, Picture, Table
 from hideseek.report.drawing import legible, picture
 from hideseek.report.evidence import Evidence
@@ -42,12 +43,12 @@ def chapter(evidence: Evidence) -> Chapter:
         sentences += [
             leak(model, part, least, hidden.get(model)) for model, part in by_model(auc).items()
         ]
-        shown = auc.filter(pl.col("representation").is_in(controls)).drop("seeds")
+        listed = auc.filter(pl.col("representation").is_in(controls)).drop("seeds")
         tables.append(
             Table(
                 "controls",
                 "Macro AUC of each network on each control with its 95 % interval; 0.5 is chance.",
-                shown,
+                listed,
             )
         )
         pictures.append(_picture(auc, controls, least))
@@ -72,6 +73,7 @@ def chapter(evidence: Evidence) -> Chapter:
                 {"margin": 0},
             )
         )
+        sentences += [shown(line, SENTENCE) for line in evidence.lines("margins")]
         pictures += margin_pictures(curves)
     return Chapter(KEY, TITLE, tuple(sentences), tuple(tables), tuple(pictures), absent)
 

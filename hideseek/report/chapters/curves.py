@@ -13,7 +13,14 @@ from pathlib import Path
 import polars as pl
 
 from hideseek.errors import UserError
-from hideseek.report.cell_files import CellFiles, file_name, in_order, read_cell, shown
+from hideseek.report.cell_files import (
+    SENTENCE,
+    CellFiles,
+    file_name,
+    in_order,
+    read_cell,
+    shown,
+)
 from hideseek.report.chapter import Chapter, Picture, Table
 from hideseek.report.curve_panels import Line, curve_panels
 from hideseek.report.drawing import picture
@@ -86,8 +93,13 @@ def chapter(evidence: Evidence) -> Chapter:
         _picture(number, model, [curve for curve in curves if curve.cell.model == model])
         for number, model in enumerate(models, start=1)
     ]
+    worth = tuple(shown(line, SENTENCE) for line in evidence.lines("selection"))
     return Chapter(
-        "training", title, _sentences(curves, damaged), (_table(curves),), tuple(pictures)
+        "training",
+        title,
+        (*_sentences(curves, damaged), *worth),
+        (_table(curves),),
+        tuple(pictures),
     )
 
 
