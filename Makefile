@@ -28,10 +28,10 @@ demo: $(STAMP)
 	$(BIN)/hideseek train experiment=demo
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m ""
 
 notebooks: $(STAMP)
 	$(BIN)/python notebooks/render.py
