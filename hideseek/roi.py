@@ -109,7 +109,8 @@ def around_lungs(
 ) -> Image:
     """Keep what is beside the lungs in the rectangle round both: heart, mediastinum, ribs.
 
-    What is all over an image is there, too; a token at its border is not, and lungs are not.
+    What is all over an image is there, too; a token at its border is not. `margin` grows the lungs
+    and the rectangle, so where it is negative a rim of lung is kept.
     """
     check_pair(image, mask)
     kept = union_region(mask, margin) & ~grow_mask(mask, margin)

@@ -97,7 +97,7 @@ print("hidden pixels change nothing:", same)
 # %% [markdown]
 # ## The choice
 #
-# A file `roi/NAME.yaml` in a folder that `--config-dir` names makes it a choice, beside the ten
+# A file `roi/NAME.yaml` in a folder that `--config-dir` names makes it a choice, beside the eleven
 # that come with the package. `_partial_: true` says that the rest of the arguments come later.
 # `fill` and `margin` have to be there: the records of a cell name them. Further keys are settings:
 # `roi.width=20`.

@@ -19,9 +19,8 @@ Lungs = npt.NDArray[np.bool_]
 
 
 def pytest_configure() -> None:
-    """Give tests the signals of a terminal: a script's background job and nohup ignore some."""
+    """Let Ctrl-C reach the programs that tests start, also from a script's background job."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -206,6 +206,7 @@ def test_links_lead_to_files_of_the_checkout(page: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     "guide", [*(pytest.param(guide, marks=pytest.mark.long) for guide in GUIDES[:3]), GUIDES[3]]
 )

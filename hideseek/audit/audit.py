@@ -18,6 +18,7 @@ import polars as pl
 from hideseek import __version__
 from hideseek.audit.bootstrap import Draws, mean_draws, metric_draws, resample_counts
 from hideseek.audit.grid import CellPredictions, Grid
+from hideseek.audit.judgement import judge
 from hideseek.audit.margins import margins_section
 from hideseek.audit.paired import (
     Comparison,
@@ -27,7 +28,7 @@ from hideseek.audit.paired import (
 )
 from hideseek.audit.power import detectable_difference, mcnemar_power
 from hideseek.audit.section import Section
-from hideseek.audit.verdict import SHORTCUT_STATUS, Rule, Verdict, judge
+from hideseek.audit.verdict import SHORTCUT_STATUS, Rule, Verdict
 from hideseek.errors import UserError
 from hideseek.record import write_json
 

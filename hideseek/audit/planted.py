@@ -48,7 +48,8 @@ SHOWN = (
     "original", "lungs_isolated", "lungs_removed", "silhouette", "box_silhouette", "fixed_box_out",
     "around_lungs",
 )  # fmt: skip
-"""Representations that a verdict may ask for."""
+"""Representations that a verdict may ask for. It asks for `union_box_out` too where the fixed
+rectangle hides nearly all, which it does not here."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 from hideseek.audit.grid import read_grid
+from hideseek.audit.judgement import judge
 from hideseek.audit.planted import (
     REAL_SETTINGS,
     SETTINGS,
@@ -26,7 +27,6 @@ from hideseek.audit.planted import (
     train_cell,
 )
 from hideseek.audit.rehearsal import rehearse, rehearse_one
-from hideseek.audit.verdict import judge
 from hideseek.errors import UserError
 from hideseek.sweep.runs import read_done
 
@@ -100,7 +100,7 @@ def test_real_radiographs_are_trained_on_and_audited(pack, tmp_path):
 
 def test_a_verdict_can_be_reached_with_what_is_shown():
     """No verdict of the rule misses a representation that is never trained."""
-    from tests.audit.test_verdict import PLANTED, draws, scores
+    from tests.audit.test_judgement import PLANTED, draws, scores
 
     for expected, aucs in PLANTED.items():
         given = {name: each for name, each in scores(aucs).items() if name in SHOWN}

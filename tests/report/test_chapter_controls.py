@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hideseek.audit.bootstrap import Draws
-from hideseek.audit.verdict import judge
+from hideseek.audit.judgement import judge
 from hideseek.report.chapters.controls import LEAKS, QUIET, UNCLEAR, chapter, leak
 from tests.report.chapter_evidence import HOSTILE, evidence_of, metrics
 

@@ -134,9 +134,11 @@ def test_cleaning_copies():
 
 
 PARENT = """
+import signal
 import sys
 from pathlib import Path
 from hideseek.sweep import process
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as in a terminal, whatever runs the tests
 process.GRACE_SECONDS = 0.3
 with process.ended_by_signals():
     process.run_logged(["sh", "-c", sys.argv[1]], Path(sys.argv[2]), None, 0.05)

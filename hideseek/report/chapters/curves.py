@@ -153,8 +153,8 @@ def _sentences(curves: Sequence[Curve], damaged: Sequence[str]) -> tuple[str, ..
     if paper:
         some = "all cells" if len(paper) == len(curves) else f"{len(paper)} of {len(curves)} cells"
         lines.append(
-            f"In {some} the test images chose the epoch, as in the paper (selection=paper): the "
-            "score shown is that of the test set, and the test results are too good by the choice."
+            f"In {some} the test images chose the epoch, as in the paper (selection=paper); the "
+            "score shown is theirs."
         )
     ends = [c for c in curves if c.history.height > 1 and c.chosen == c.history.height]
     if ends:
