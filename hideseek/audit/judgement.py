@@ -13,6 +13,7 @@ whatever it sees; how it ranks the images still tells.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from hideseek.audit.bootstrap import Draws
@@ -105,6 +106,12 @@ def _decide(asked: _Questions) -> Decision:
         return "inconclusive", _missing("original"), None
     if original != "up":
         score = asked.steps[0].score
+        if score is not None and math.isnan(score.estimate):
+            return (
+                "inconclusive",
+                "all test images are of one class, so there is no AUC",
+                None,
+            )
         for other in ("lungs_removed", "lungs_isolated", *SILHOUETTES):
             if other in asked.scores and asked.ask(other) == "up":
                 return "inconclusive", f"{other} is learned and the original is not", None

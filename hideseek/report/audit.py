@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import polars as pl
 from rich import box
 from rich.console import Console
@@ -87,9 +89,8 @@ def _compared(row: pl.DataFrame) -> list[str]:
 def _because(verdict: Verdict) -> str:
     steps = []
     for step in verdict.steps:
-        score = step.score
-        numbers = (
-            "" if score is None else f" {score.estimate:.3f} ({score.low:.3f}-{score.high:.3f})"
-        )
+        score, numbers = step.score, ""
+        if score is not None and not math.isnan(score.estimate):
+            numbers = f" {score.estimate:.3f} ({score.low:.3f}-{score.high:.3f})"
         steps.append(f"{step.representation} {step.answer}{numbers}")
     return "  AUC: " + "; ".join(steps)

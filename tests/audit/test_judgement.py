@@ -114,6 +114,13 @@ def test_an_original_that_was_not_learned_is_not_called_quiet(other):
     assert verdict.failing == f"{other} is learned and the original is not"
 
 
+def test_a_test_set_of_one_class_is_named():
+    nothing = Draws(float("nan"), np.full(100, np.nan))
+    verdict = judge("tiny", dict.fromkeys(REPRESENTATIONS, nothing), HIDDEN)
+    assert verdict.name == "inconclusive"
+    assert "of one class, so there is no AUC" in verdict.failing
+
+
 def test_shares_of_a_mixture():
     verdict = judge("tiny", scores(PLANTED["mixed"]), HIDDEN)
     # Excess over chance: original .45, lungs alone .25, the rest alone .25.
