@@ -19,6 +19,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hideseek.audit.variants import once, one_line, told_apart
+from hideseek.audit.verdict import ASKED
 from hideseek.errors import UserError
 from hideseek.roi import REPRESENTATIONS
 from hideseek.sweep.runs import ORDINARY, Training, read_done, read_training
@@ -78,10 +79,10 @@ class Grid:
         images: `image_id`, `patient_id`, `source`, `label`, one row an image.
         labels: true class numbers [N].
         cells: in the order of models, representations and seeds; all of a model with the same
-            choice of the epoch, by the validation set where it has such cells.
+            choice of the epoch, by the validation set unless only the others show enough.
         data: hash of the cache's recipe that all cells read.
-        aside: other cells, in the same order: with shuffled labels, or whose epoch the test set
-            chose though their model has cells whose epoch the validation set did.
+        aside: other cells, in the same order: with shuffled labels, or the other choice of the
+            epoch.
     """
 
     classes: tuple[str, ...]
@@ -171,12 +172,23 @@ def _set_aside(
 ) -> tuple[tuple[CellPredictions, ...], tuple[CellPredictions, ...]]:
     """Part the cells that a verdict is of from those that answer another question."""
     true = [cell for cell in cells if not cell.training.shuffled]
-    guarded = {cell.model for cell in true if cell.training.selection != "paper"}
-    judged = tuple(
-        cell for cell in true if cell.model not in guarded or cell.training.selection != "paper"
-    )
+    flattered = {model: _flattered(true, model) for model in {cell.model for cell in true}}
+    judged = tuple(cell for cell in true if cell.training.flattered == flattered[cell.model])
     folders = {cell.folder for cell in judged}
     return judged, tuple(cell for cell in cells if cell.folder not in folders)
+
+
+def _flattered(cells: Sequence[CellPredictions], model: str) -> bool:
+    """Tell whether a verdict has to rest on cells whose epoch the test set chose.
+
+    A few others, to see what that choice adds, have not all that a verdict asks for.
+    """
+    paper, guarded = (
+        {each.representation for each in cells
+         if each.model == model and each.training.flattered == flattered}
+        for flattered in (True, False)
+    )  # fmt: skip
+    return not guarded or paper & {*ASKED} > guarded & {*ASKED}
 
 
 def _read(folder: Path, classes: Sequence[str]) -> pl.DataFrame:

@@ -61,7 +61,7 @@ def selection_section(sweep: Path, grid: Grid, counts: Counts) -> Section:
         The section `selection`; with pairs the table `optimism` (a row a pair, and one of all), and
         where the test set chose the epoch of cells that a verdict is of, the table `selection`.
     """
-    flattered = [cell for cell in grid.cells if cell.training.selection == "paper"]
+    flattered = [cell for cell in grid.cells if cell.training.flattered]
     aside = [cell for cell in grid.aside if not cell.training.shuffled]
     optimism = optimism_table(sweep, grid, counts)
     monitors = {cell.folder: _monitor(sweep / cell.folder) for cell in flattered}
@@ -139,7 +139,7 @@ def _pairs(sweep: Path, grid: Grid) -> list[tuple[CellPredictions, CellPredictio
     kinds: dict[bool, dict[tuple[object, ...], CellPredictions]] = {True: {}, False: {}}
     for cell in cells:
         name = cell.model, cell.representation, cell.seed, _draw(sweep, cell)
-        kinds[cell.training.selection == "paper"].setdefault(name, cell)
+        kinds[cell.training.flattered].setdefault(name, cell)
     return [(kinds[True][name], cell) for name, cell in kinds[False].items() if name in kinds[True]]
 
 
@@ -230,7 +230,15 @@ _MEAN_AND_MOST = pl.col("spread").mean(), pl.col("spread").max()
 def _aside_line(aside: Sequence[CellPredictions]) -> tuple[str, ...]:
     if not aside:
         return ()
-    return (
-        f"Verdicts are of the cells whose epoch the validation set chose; {len(aside)} of "
-        "selection=paper are set aside.",
-    )
+    lines = []
+    if paper := sum(cell.training.flattered for cell in aside):
+        lines.append(
+            "Verdicts are of the cells whose epoch the validation set chose; "
+            f"{paper} of selection=paper are set aside."
+        )
+    if few := len(aside) - paper:
+        lines.append(
+            f"{few} of selection=validation are set aside: they show less than a verdict needs and "
+            "the cells of selection=paper show."
+        )
+    return tuple(lines)

@@ -19,6 +19,9 @@ Answer = Literal["up", "down", "unclear", "missing"]
 
 SILHOUETTES = ("silhouette", "box_silhouette")
 FIXED, UNION, AROUND = "fixed_box_out", "union_box_out", "around_lungs"
+ASKED = ("original", "lungs_removed", "lungs_isolated", *SILHOUETTES, AROUND, FIXED, UNION)
+"""Representations that a verdict may ask for."""
+
 CHANCE = 0.5
 EXIT_STATUS = {"lungs": 0, "no_signal": 4, "inconclusive": 4}
 SHORTCUT_STATUS = 3

@@ -122,6 +122,17 @@ def test_one_model_is_never_judged_by_cells_of_both_selections(tmp_path):
     assert [(cell.model, cell.roi) for cell in grid.aside] == [("a", "lungs_removed")]
 
 
+def test_a_few_guarded_cells_beside_a_flattered_grid_make_no_verdict(tmp_path):
+    for roi in ("original", "lungs_removed", "lungs_isolated"):
+        trained(write_cell(tmp_path, roi, 1.0), "selection: paper\n")
+    for seed, roi in enumerate(("original", "lungs_removed", "lungs_isolated"), start=1):
+        trained(write_cell(tmp_path, roi, 1.0, seed=seed), "selection: validation\n")
+        grid = read_grid(tmp_path)
+        chosen = {cell.training.selection for cell in grid.cells}
+        assert chosen == ({"validation"} if seed == 3 else {"paper"})
+        assert len(grid.cells) == 3 and len(grid.aside) == seed
+
+
 def _varied(sweep, width: int, seed: int, strength: float):
     """Write a cell as a sweep over widths leaves it."""
     folder = write_cell(sweep, "original", strength, seed=seed)

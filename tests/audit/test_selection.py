@@ -146,6 +146,15 @@ def test_a_sweep_of_both_is_judged_by_validation_and_says_what_the_other_adds(tm
     assert json.dumps(found.content)
 
 
+def test_a_guarded_cell_beside_a_grid_of_the_papers_way_is_said_to_be_set_aside(tmp_path):
+    for roi in ("original", "lungs_removed"):
+        trained(write_cell(tmp_path, roi, 3.0), "paper", roi, [0.5])
+    trained(write_cell(tmp_path, "original", 1.0), "validation", "guarded")
+    found = section(tmp_path)
+    assert (found.content["pairs"], found.content["set_aside"]) == (1, ["guarded"])
+    assert found.lines[-1].startswith("1 of selection=validation are set aside: they show less")
+
+
 def test_a_sweep_of_the_papers_way_alone_says_so_with_a_scale(tmp_path):
     scores = [0.2, 0.3, 0.9, 0.9, 0.93, 0.91]
     trained(write_cell(tmp_path, "original", 3.0), "paper", "a", scores)
