@@ -70,6 +70,11 @@ class _Questions:
             return ""
         return f"{FIXED} hides {self.hidden:.0%} of the image, so it cannot decide"
 
+    def weak(self, representation: str) -> bool:
+        """Say whether a score is clearly below what stays when a share of `near` is lost."""
+        above = self.scores[representation].interval().high - CHANCE
+        return above < (1 - self.rule.near) * self.excess("original")
+
     def excess(self, representation: str) -> float:
         return self.scores[representation].estimate - CHANCE
 
@@ -124,6 +129,8 @@ def _decide(asked: _Questions) -> Decision:
         if answer == "missing":
             return "inconclusive", _missing(name), None
     if removed == "down":
+        if isolated == "up" and asked.weak("lungs_isolated"):
+            return "inconclusive", "the lungs alone carry clearly less than the original", None
         if isolated == "up":
             return "lungs", "", None
         return "inconclusive", "neither the lungs alone nor the rest alone carry the classes", None

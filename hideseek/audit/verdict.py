@@ -46,7 +46,8 @@ class Rule:
 
     Attributes:
         least: AUC above chance that counts, 0..0.5.
-        near: share of the original's excess over chance below which hiding counts as complete.
+        near: share of the original's excess over chance below which hiding counts as complete, and
+            that the lungs alone may lack.
         most: share of the image, 0..1, beyond which the fixed rectangle leaves too little to be
             read for "nothing is left" to mean anything.
     """

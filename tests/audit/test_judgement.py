@@ -121,6 +121,15 @@ def test_a_test_set_of_one_class_is_named():
     assert "of one class, so there is no AUC" in verdict.failing
 
 
+@pytest.mark.parametrize(("isolated", "expected"), [(0.665, "inconclusive"), (0.80, "lungs")])
+def test_lungs_that_carry_only_a_part_are_not_called_lungs(isolated, expected):
+    # Two thirds of the excess, .259, are above the upper limit of the first, .215, only.
+    aucs = (0.888, isolated, 0.545, 0.5, 0.5, 0.5)
+    verdict = judge("tiny", scores(aucs, half=0.05), HIDDEN)
+    assert verdict.name == expected
+    assert ("alone carry clearly less" in verdict.failing) == (expected == "inconclusive")
+
+
 def test_shares_of_a_mixture():
     verdict = judge("tiny", scores(PLANTED["mixed"]), HIDDEN)
     # Excess over chance: original .45, lungs alone .25, the rest alone .25.
