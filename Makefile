@@ -28,10 +28,10 @@ demo: $(STAMP)
 	$(BIN)/hideseek train experiment=demo
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest -m "" -n 0
 
 notebooks: $(STAMP)
 	$(BIN)/python notebooks/render.py

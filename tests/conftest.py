@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import os
+
+# Two workers with as many threads as processors each would wait for one another. Before torch.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import signal
 from collections.abc import Callable
 from pathlib import Path

@@ -147,8 +147,9 @@ class ManifestSource:
                     return path
         if self.build:
             return self.prepare().cache
+        why = ", whose files were not inspected or have changed since," if table is None else ""
         raise UserError(
-            f"no cache of {image_size} px or more for {self.manifest} in {self.folder}/; "
+            f"no cache of {image_size} px or more for {self.manifest}{why} in {self.folder}/; "
             f"build it with: {command(self, image_size)}"
         )
 

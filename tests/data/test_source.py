@@ -90,7 +90,7 @@ def test_second_prepare_does_no_work(
 def test_missing_cache_names_the_command(image_folder: Folder, make: Make) -> None:
     image_folder()
     message = refused(make(size=224), 96)
-    assert "no cache of 96 px or more for raw/manifest.csv in cache/" in message
+    assert "no cache of 96 px or more for raw/manifest.csv, whose files were not insp" in message
     assert "hideseek prepare data=manifest data.manifest=raw/manifest.csv" in message
     assert "data.size" not in message
     assert "data.size=300" in refused(make(size=224), 300)
@@ -135,7 +135,7 @@ def test_larger_cache_serves_smaller_images(image_folder: Folder, make: Make) ->
     largest = make(size=96).prepare().cache
     assert make(size=48).ready(48) == large
     assert make(size=48).ready(65) == largest
-    assert "no cache of 97 px" in refused(make(size=48), 97)
+    assert "no cache of 97 px or more for raw/manifest.csv in cache/;" in refused(make(size=48), 97)
     assert make(size=96).ready(48) == large
 
 
