@@ -124,7 +124,7 @@ def margins_section(
         half = half_margin(curve, least)
         known = isinstance(half, Half)
         halves.append({**named, "half": asdict(half) if isinstance(half, Half) else None})
-        where = f"at {half}" if known else f": {half}"
-        lines.append(f"margins: {' '.join(key)}: half of its signal is gone {where}")
+        said = f"half of its signal is gone at {half}" if known else half
+        lines.append(f"margins: {' '.join(key)}: {said}")
     content: dict[str, Any] = {"unit": "% of the lungs' width", "half": halves}
     return Section("margins", content, {"margins": pl.DataFrame(rows)}, lines=tuple(lines))
