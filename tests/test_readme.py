@@ -215,6 +215,7 @@ def test_guides_run_as_typed(guide: str, tmp_path: Path) -> None:
     write_files(page, tmp_path)
     programs = Path(sys.executable).parent
     environment = {**clean_environment(os.environ), "WANDB_MODE": "disabled"}
+    del environment["HIDESEEK_CELL"]  # a user's shell starts the commands, not a sweep
     environment["PATH"] = f"{programs}{os.pathsep}{environment['PATH']}"
     blocks = re.findall(r"^```bash\n(.*?)^```$", page.read_text(), re.M | re.S)
     assert blocks
