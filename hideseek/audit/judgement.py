@@ -70,6 +70,17 @@ class _Questions:
             return ""
         return f"{FIXED} hides {self.hidden:.0%} of the image, so it cannot decide"
 
+    def far(self) -> tuple[Answer, str]:
+        """Ask about what is far from the lungs; return the answer and which rectangle gave it.
+
+        Where lungs fill the picture the fixed rectangle does, too. As the shape of the masks says
+        nothing where this is asked, the rectangle round each image's own lungs takes its place.
+        """
+        answer = self.ask(FIXED)
+        if answer == "down" and self.vast():
+            return self.ask(UNION), UNION
+        return answer, FIXED
+
     def weak(self, representation: str) -> bool:
         """Say whether a score is clearly below what stays when a share of `near` is lost."""
         above = self.scores[representation].interval().high - CHANCE
@@ -184,22 +195,20 @@ def _twice(asked: _Questions, share: tuple[float, float]) -> Decision:
     The first is next to the lungs and far from them, too. So are three signals, one in each place:
     these cannot be told from it.
     """
-    around, fixed = asked.ask(AROUND), asked.ask(FIXED)
-    why = asked.vast()
+    around = asked.ask(AROUND)
+    far, asked_of = asked.far()
     if around == "down":
         return "mixed", f"lungs and rest each suffice, but little is next to them ({AROUND})", share
     if around == "unclear":
         return "inconclusive", f"lungs and rest each suffice, and {AROUND} is not clear", share
-    if fixed == "down" and why:
-        fixed = asked.ask(UNION)
-    if fixed == "down":
+    if far == "down":
         return "mixed", "lungs and rest each suffice, but little is far from them", share
     if around == "missing":
         return "global_acquisition", f"{AROUND}, which could tell these apart, was not run", share
-    if fixed == "up":
+    if far == "up":
         return "global_acquisition", "", share
-    if fixed == "missing":
-        return "inconclusive", _missing(UNION if why else FIXED), share
+    if far == "missing":
+        return "inconclusive", _missing(asked_of), share
     return (
         "inconclusive",
         "lungs and rest each suffice, and what is far from them is not clear",
@@ -208,24 +217,19 @@ def _twice(asked: _Questions, share: tuple[float, float]) -> Decision:
 
 
 def _outside(asked: _Questions) -> Decision:
-    """Tell what touches the lungs from what does not, by a rectangle that holds them and more.
-
-    Where lungs fill the picture the fixed rectangle does, too. As the shape of the masks says
-    nothing here, the rectangle round each image's own lungs may take its place.
-    """
-    fixed = asked.ask(FIXED)
-    if fixed == "down" and (why := asked.vast()):
-        own = asked.ask(UNION)
-        if own == "up":
-            return "outside_marker", "", None
-        if own == "down":
-            return "adjacent_anatomy", "", None
-        return "inconclusive", f"it is outside the lungs, {why}, and {UNION} is {own}", None
-    if fixed == "up":
+    """Tell what touches the lungs from what does not, by a rectangle that holds them and more."""
+    far, asked_of = asked.far()
+    if far == "up":
         return "outside_marker", "", None
-    if fixed == "down":
+    if far == "down":
         return "adjacent_anatomy", "", None
-    if fixed == "missing":
+    if asked_of == UNION:
+        return (
+            "inconclusive",
+            f"it is outside the lungs, {asked.vast()}, and {UNION} is {far}",
+            None,
+        )
+    if far == "missing":
         return "inconclusive", _missing(FIXED), None
     return "inconclusive", f"it is outside the lungs, and {FIXED} is not clear", None
 

@@ -122,9 +122,8 @@ def margins_section(
             for margin in sorted(curve)
         ]
         half = half_margin(curve, least)
-        known = isinstance(half, Half)
         halves.append({**named, "half": asdict(half) if isinstance(half, Half) else None})
-        said = f"half of its signal is gone at {half}" if known else half
+        said = half if isinstance(half, str) else f"half of its signal is gone at {half}"
         lines.append(f"margins: {' '.join(key)}: {said}")
     content: dict[str, Any] = {"unit": "% of the lungs' width", "half": halves}
     return Section("margins", content, {"margins": pl.DataFrame(rows)}, lines=tuple(lines))

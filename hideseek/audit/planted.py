@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hideseek import __version__
+from hideseek.audit.verdict import ASKED, UNION
 from hideseek.seeds import stream
 from hideseek.sweep.runs import read_done
 
@@ -44,12 +45,9 @@ would see networks that have not learned, where the question is what the audit s
 REAL_DRAWN = 11520
 """The same on real radiographs, which differ more among themselves; 13 epochs of 900."""
 
-SHOWN = (
-    "original", "lungs_isolated", "lungs_removed", "silhouette", "box_silhouette", "fixed_box_out",
-    "around_lungs",
-)  # fmt: skip
-"""Representations that a verdict may ask for. It asks for `union_box_out` too where the fixed
-rectangle hides nearly all, which it does not here."""
+SHOWN = tuple(name for name in ASKED if name != UNION)
+"""Trained for a verdict; it asks for `union_box_out` only where the fixed rectangle hides nearly
+all, which it does not here."""
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def selection_section(sweep: Path, grid: Grid, counts: Counts) -> Section:
         "other_score": [name for name, score in scores.items() if score != monitors[name]],
         "set_aside": [cell.folder for cell in aside],
     }
-    lines = (*_paired_lines(content), *_unpaired_lines(grid, spread, content), *_aside_line(aside))
+    lines = (*_paired_lines(content), *_unpaired_lines(grid, spread, content), *_aside_lines(aside))
     return Section("selection", content, tables, lines=lines)
 
 
@@ -227,7 +227,7 @@ def _unpaired_lines(grid: Grid, spread: pl.DataFrame, content: dict[str, Any]) -
 _MEAN_AND_MOST = pl.col("spread").mean(), pl.col("spread").max()
 
 
-def _aside_line(aside: Sequence[CellPredictions]) -> tuple[str, ...]:
+def _aside_lines(aside: Sequence[CellPredictions]) -> tuple[str, ...]:
     if not aside:
         return ()
     lines = []

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from hideseek.audit.bootstrap import Interval
+if TYPE_CHECKING:
+    from hideseek.audit.bootstrap import Interval
 
 Name = Literal[
     "no_signal", "lungs", "outside_marker", "adjacent_anatomy", "global_acquisition",

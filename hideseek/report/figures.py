@@ -63,7 +63,7 @@ def image_panel(
     margin: float = 0.0,
     seed: int = 0,
 ) -> Path:
-    """Draw whole images in many representations: the paper's in one line, the others below.
+    """Draw whole images in representations; of many, the paper's in one line, the others below.
 
     Args:
         cache: where the images come from.

@@ -171,6 +171,17 @@ def test_one_signal_everywhere_is_told_from_several(around, fixed, union, hidden
     assert missing == (f"{AROUND}, which could tell" in verdict.sentence)
 
 
+@pytest.mark.parametrize(
+    ("given", "hidden", "missing"),
+    [({}, None, "fixed_box_out"), ({"fixed_box_out": draws(0.5)}, 0.99, UNION)],
+)
+def test_the_rectangle_that_is_missing_is_named(given, hidden, missing):
+    bare = scores(PLANTED["global_acquisition"])
+    del bare["fixed_box_out"]
+    verdict = judge("tiny", {**bare, AROUND: draws(0.97), **given}, hidden)
+    assert verdict.failing.startswith(f"there is no cell of {missing};")
+
+
 @pytest.mark.parametrize("name", [AROUND, "fixed_box_out"])
 def test_an_unclear_surrounding_ends_in_cannot_tell(name):
     given = {**scores(PLANTED["global_acquisition"]), AROUND: draws(0.97)}
